@@ -1,0 +1,1 @@
+"""Participants of the market: one file per kind."""

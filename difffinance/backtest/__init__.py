@@ -1,0 +1,1 @@
+"""backtest: walk-forward over real bars with costs and own impact."""

@@ -1,0 +1,147 @@
+"""The verbs as commands: parse, call one function, print what was read, written, and which verb comes next."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from difffinance.errors import DiffFinanceError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="What will my orders do to the price, and what is then my best way to take part?",
+)
+
+What = Annotated[list[str] | None, typer.Argument(metavar="[WHAT]... [path.to.field=value]...", show_default=False)]
+Preset = Annotated[str, typer.Option(help="quick, default or paper")]
+LakeDir = Annotated[Path | None, typer.Option(help="folder of the data lake; default $DIFFFINANCE_LAKE or data")]
+Seed = Annotated[int | None, typer.Option(help="of every random number; default from the preset")]
+Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on standard output")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing on standard error but errors")]
+
+
+class Session:
+    """What every verb needs: the words that are not overrides, the configuration, the lake, and a voice."""
+
+    def __init__(
+        self, what: list[str] | None, preset: str, lake: Path | None, seed: int | None, as_json: bool, quiet: bool
+    ) -> None:
+        from difffinance.config import load_config
+        from difffinance.data.store import Lake
+
+        words = what or []
+        self.words = [w for w in words if "=" not in w or os.path.exists(w)]
+        self.overrides = [w for w in words if w not in self.words]
+        self.config = load_config(preset, self.overrides, seed=seed)
+        self.preset, self.as_json, self.quiet = preset, as_json, quiet
+        self.lake = Lake(lake)
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def say(self, text: str) -> None:
+        """Print a line for the person at the terminal."""
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Draw a progress bar on a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bar.add_task(stage, total=total)
+        self._bar.update(self._tasks[stage], completed=done, total=total)
+        if done >= total:
+            self._bar.remove_task(self._tasks.pop(stage))
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def answer(self, answer: dict[str, Any], summary: Callable[[dict[str, Any]], str], following: str) -> None:
+        """Print the answer: JSON on standard output, or a summary and the verb that comes next."""
+        from difffinance.data.store import finite
+
+        self.close()
+        if self.as_json:
+            print(json.dumps(finite(answer), allow_nan=False, ensure_ascii=False))
+        else:
+            print(summary(finite(answer)))
+        if following:
+            self.say(f"Next: {following}")
+
+
+def _one_word(session: Session, verb: str, default: str | None = None) -> str:
+    from difffinance.errors import InputError
+
+    if not session.words and default is not None:
+        return default
+    if len(session.words) != 1:
+        given = " ".join(session.words) or "nothing"
+        raise InputError(f"{verb} takes one SYMBOL; got {given}. Try: difffinance {verb} SPX.")
+    return session.words[0]
+
+
+def _underscores_to_dashes(arguments: list[str]) -> list[str]:
+    """Accept `--num_episodes` for `--num-episodes`, as the first program wrote it."""
+    result = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        result.append(name.replace("_", "-") + equals + value if argument.startswith("--") else argument)
+    return result
+
+
+def _stop(signum: int, frame: Any) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _flush_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 2 wrong input or surroundings, 1 a defect, 130 or 143 stopped."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        code = app(args=_underscores_to_dashes(sys.argv[1:]), standalone_mode=False) or 0
+    except DiffFinanceError as error:
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        _flush_nowhere()
+        code = 0
+    except Exception as error:
+        code = _option_error(error)
+    sys.exit(code)
+
+
+def _option_error(error: Exception) -> int:
+    """Print what typer's option parser found wrong, or let a defect show its traceback."""
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        return 2
+    if type(error).__name__ == "Abort":
+        return 130
+    if isinstance(error, OSError):
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    raise error

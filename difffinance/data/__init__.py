@@ -1,0 +1,1 @@
+"""fetch: connectors, and the lake that their tables lie in."""

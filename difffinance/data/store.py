@@ -1,0 +1,180 @@
+"""The lake: one folder of Parquet tables and artefacts, written so that a reader sees the old file or the new one.
+
+A write goes to a temporary name in the same folder, is synced, and is renamed. Whatever stops it, the file that was
+there stays. Every table carries in its metadata what a reader needs to trust it.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from difffinance.errors import InputError, NotInLakeError, StoreError
+from difffinance.schemas import Schema
+
+FOLDERS = ("raw", "tables", "fits", "trajectories", "checkpoints", "equilibria", "backtests")
+_NAME = re.compile(r"[A-Za-z0-9^][A-Za-z0-9.^=_-]{0,63}")
+
+
+def check_symbol(symbol: str) -> str:
+    """Return `symbol` if it can name a file; raise `InputError` otherwise."""
+    if not _NAME.fullmatch(symbol) or ".." in symbol:
+        raise InputError(
+            f"symbol '{symbol}' cannot name a table. Allowed: letters, digits and . ^ = _ -, at most 64, e.g. SPY."
+        )
+    return symbol
+
+
+class Lake:
+    """A folder that holds `raw/ tables/ fits/ trajectories/ checkpoints/ equilibria/ backtests/`."""
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self.root = Path(root or os.environ.get("DIFFFINANCE_LAKE") or "data")
+
+    def folder(self, kind: str) -> Path:
+        """Return one of the lake's folders (it need not exist yet)."""
+        assert kind in FOLDERS, kind
+        return self.root / kind
+
+    def table_path(self, schema: str, symbol: str, part: str = "") -> Path:
+        """Return where a table lies: `tables/<schema>_<symbol>[_<part>].parquet`."""
+        name = "_".join(p for p in (schema, check_symbol(symbol), part) if p)
+        return self.folder("tables") / f"{name}.parquet"
+
+    def write_table(self, path: Path, frame: pl.DataFrame, schema: Schema, metadata: Mapping[str, Any]) -> Path:
+        """Check `frame` once more against `schema` and write it atomically with its metadata (JSON strings)."""
+        frame = schema.check(frame, file=path.name)
+        pairs = {"schema": schema.name, "schema_version": schema.version, **metadata}
+        texts = {key: json.dumps(value, sort_keys=True) for key, value in pairs.items()}
+        with atomic_file(path) as temporary:
+            frame.write_parquet(temporary, metadata=texts, compression="zstd")
+        return path
+
+    def read_table(self, path: Path, *, advice: str = "") -> tuple[pl.DataFrame, dict[str, Any]]:
+        """Return a table and its metadata; raise `NotInLakeError` with `advice` when it is not there."""
+        if not path.is_file():
+            raise NotInLakeError(f"{path.name} is not in the lake {self.root}. {advice}".rstrip())
+        return pl.read_parquet(path), read_metadata(path)
+
+    def tables(self, schema: str, symbol: str) -> list[Path]:
+        """Return the tables of a symbol, sorted by name."""
+        prefix = f"{schema}_{check_symbol(symbol)}"
+        paths = self.folder("tables").glob(f"{schema}_*.parquet")
+        return sorted(p for p in paths if p.stem == prefix or p.stem.startswith(prefix + "_"))
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata that `Lake.write_table` stored in a Parquet file."""
+    texts = pl.read_parquet_metadata(path)
+    return {key: json.loads(value) for key, value in texts.items() if not key.startswith("ARROW")}
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it over `path` when the block ends well, remove it otherwise."""
+    with _store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; put it in the place of `path` when the block ends well."""
+    with _store_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            _swap(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    path.replace(old / "folder")
+    try:
+        new.replace(path)
+    except BaseException:
+        (old / "folder").replace(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write `value` as sorted, indented JSON, atomically; NaN and infinities become null."""
+    with atomic_file(path) as temporary:
+        text = json.dumps(finite(value), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def finite(value: Any) -> Any:
+    """Return `value` as plain JSON types with every NaN and infinity replaced by None."""
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+@contextlib.contextmanager
+def _store_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG):
+            raise StoreError(
+                f"{path} could not be written: {error.strerror}. What was there before is untouched; "
+                "free space or choose another folder with --lake."
+            ) from error
+        raise
+
+
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(stage, done, total)` by long work; the command line draws it."""
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Show nothing."""

@@ -1,0 +1,1 @@
+"""The generative model of strategies: schedule, modules, samplers, projection, checkpoints."""

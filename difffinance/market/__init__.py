@@ -1,0 +1,1 @@
+"""The order book, its rules, costs and impact, and the environment that agents trade in."""

@@ -1,0 +1,1 @@
+"""report: pictures, tables and the page."""

@@ -1,0 +1,1 @@
+"""simulate: episodes of a market with its participants, and the days they leave behind."""

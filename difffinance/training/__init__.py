@@ -1,0 +1,1 @@
+"""train: plans to learn from, and the loop that learns them."""
