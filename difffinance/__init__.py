@@ -1,6 +1,6 @@
-"""DiffFinance: what will my orders do to the price, and what is then my best way to take part?
+"""What will my orders do to the price, and what is then my best way to take part: the public names.
 
-Public names are loaded on first use, so that `import difffinance` stays light.
+They are loaded on first use, so that `import difffinance` stays light.
 """
 
 from importlib import import_module

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from difffinance import summaries
 from difffinance.errors import DiffFinanceError
 
 app = typer.Typer(
@@ -32,7 +33,13 @@ class Session:
     """What every verb needs: the words that are not overrides, the configuration, the lake, and a voice."""
 
     def __init__(
-        self, what: list[str] | None, preset: str, lake: Path | None, seed: int | None, as_json: bool, quiet: bool
+        self,
+        what: list[str] | None,
+        preset: str,
+        lake: Path | None,
+        seed: int | None,
+        as_json: bool,
+        quiet: bool,
     ) -> None:
         from difffinance.config import load_config
         from difffinance.data.store import Lake
@@ -59,7 +66,12 @@ class Session:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
         if stage not in self._tasks:
@@ -96,6 +108,210 @@ def _one_word(session: Session, verb: str, default: str | None = None) -> str:
         given = " ".join(session.words) or "nothing"
         raise InputError(f"{verb} takes one SYMBOL; got {given}. Try: difffinance {verb} SPX.")
     return session.words[0]
+
+
+@app.command()
+def fetch(
+    what: What = None,
+    start: Annotated[str | None, typer.Option(help="first day, YYYY-MM-DD")] = None,
+    end: Annotated[str | None, typer.Option(help="day after the last, YYYY-MM-DD")] = None,
+    interval: Annotated[str, typer.Option(help="bar length, e.g. 1d")] = "1d",
+    symbol: Annotated[str | None, typer.Option(help="name for the tables of a file")] = None,
+    preset: Preset = "default",
+    lake: LakeDir = None,
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bring market data into the lake: fetch sample | lobster PATH | yahoo SYMBOL... | csv PATH --symbol S."""
+    from difffinance.data.fetching import SOURCES, fetch_tables
+    from difffinance.errors import InputError
+
+    session = Session(what, preset, lake, seed, as_json, quiet)
+    if not session.words:
+        raise InputError(f"fetch needs a source. Allowed: {', '.join(SOURCES)}. Try: difffinance fetch sample.")
+    source, *names = session.words
+    answer = fetch_tables(
+        source,
+        names,
+        lake=session.lake,
+        config=session.config.data,
+        symbol=symbol,
+        start=start,
+        end=end,
+        interval=interval,
+        progress=session.progress,
+    )
+    symbols = sorted({table["symbol"] for table in answer["tables"]})
+    books = any(table["schema"] == "Depth" for table in answer["tables"])
+    verb = "calibrate" if books else "backtest"
+    session.answer(answer, summaries.fetched, f"difffinance {verb} {symbols[0]}")
+
+
+@app.command()
+def calibrate(
+    what: What = None,
+    horizon: Annotated[list[float] | None, typer.Option(help="seconds; may be repeated")] = None,
+    preset: Preset = "default",
+    lake: LakeDir = None,
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit the impact law on a symbol's order-book day, and say what may be charged."""
+    from difffinance.calibration.symbol import calibrate_symbol
+
+    session = Session(what, preset, lake, seed, as_json, quiet)
+    symbol = _one_word(session, "calibrate")
+    answer = calibrate_symbol(
+        symbol,
+        lake=session.lake,
+        config=session.config.calibration,
+        horizons=horizon,
+        seed=session.config.seed,
+        progress=session.progress,
+    )
+    session.answer(answer, summaries.calibrated, f"difffinance report {symbol}")
+
+
+@app.command()
+def simulate(
+    what: What = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="folder of the diffusion agent's checkpoint")] = None,
+    num_agents: Annotated[int, typer.Option(help="participants beside the background flow")] = 5,
+    num_steps: Annotated[int, typer.Option(help="steps per episode")] = 500,
+    episodes: Annotated[int, typer.Option(help="independent episodes")] = 1,
+    preset: Preset = "default",
+    lake: LakeDir = None,
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a market of makers, speculators, arbitrageurs, informed traders and the diffusion agent."""
+    from difffinance.simulation.rollout import simulate_market
+
+    session = Session(what, preset, lake, seed, as_json, quiet)
+    _no_word(session, "simulate")
+    answer = simulate_market(
+        market=session.config.market,
+        agents=session.config.agents,
+        num_agents=num_agents,
+        num_steps=num_steps,
+        episodes=episodes,
+        seed=session.config.seed,
+        checkpoint=checkpoint,
+        lake=session.lake,
+        progress=session.progress,
+    )
+    session.answer(answer, summaries.simulated, "difffinance train")
+
+
+@app.command()
+def train(
+    what: What = None,
+    num_episodes: Annotated[int | None, typer.Option(help="simulated episodes")] = None,
+    episode_length: Annotated[int | None, typer.Option(help="bars per episode")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="plans per step of the optimiser")] = None,
+    num_epochs: Annotated[int | None, typer.Option(help="passes over the plans")] = None,
+    resume: Annotated[Path | None, typer.Option(help="folder of a checkpoint to go on from")] = None,
+    preset: Preset = "default",
+    lake: LakeDir = None,
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the diffusion agent on plans for simulated bars."""
+    from difffinance.config import TrainingConfig
+    from difffinance.training.agent import train_agent
+
+    sizes = {
+        "num_episodes": num_episodes,
+        "episode_length": episode_length,
+        "batch_size": batch_size,
+        "num_epochs": num_epochs,
+    }
+    overrides = [f"training.{name}={value}" for name, value in sizes.items() if value is not None]
+    assert set(sizes) <= set(TrainingConfig.model_fields)
+    session = Session([*(what or []), *overrides], preset, lake, seed, as_json, quiet)
+    _no_word(session, "train")
+    answer = train_agent(
+        model=session.config.model,
+        training=session.config.training,
+        lake=session.lake,
+        seed=session.config.seed,
+        resume=resume,
+        progress=session.progress,
+    )
+    session.answer(answer, summaries.trained, "difffinance backtest SPX")
+
+
+@app.command()
+def backtest(
+    what: What = None,
+    strategy: Annotated[str | None, typer.Option(help="signal/executor, e.g. momentum/diffusion")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="folder of the diffusion agent's checkpoint")] = None,
+    impact: Annotated[str, typer.Option(help="on or off")] = "on",
+    preset: Preset = "default",
+    lake: LakeDir = None,
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Walk a strategy forward over a symbol's bars with costs and its own impact."""
+    from difffinance.backtest.symbol import backtest_symbol
+    from difffinance.errors import InputError
+
+    session = Session(what, preset, lake, seed, as_json, quiet)
+    if impact not in ("on", "off"):
+        raise InputError(f"--impact '{impact}' is not known. Allowed: on, off.")
+    symbol = _one_word(session, "backtest")
+    answer = backtest_symbol(
+        symbol,
+        config=session.config,
+        lake=session.lake,
+        seed=session.config.seed,
+        strategy=strategy,
+        checkpoint=checkpoint,
+        impact=impact == "on",
+        progress=session.progress,
+    )
+    session.answer(answer, summaries.backtested, f"difffinance report {symbol}")
+
+
+@app.command()
+def report(
+    what: What = None,
+    output: Annotated[Path, typer.Option(help="folder of the reports")] = Path("reports"),
+    preset: Preset = "default",
+    lake: LakeDir = None,
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the report of a symbol: what its trading would have earned, cost, and how much capital it bears."""
+    from difffinance.reporting.report import write_report
+
+    session = Session(what, preset, lake, seed, as_json, quiet)
+    symbol = _one_word(session, "report", default="SPX")
+    answer = write_report(
+        symbol,
+        preset=session.preset,
+        overrides=session.overrides,
+        lake=session.lake,
+        seed=session.config.seed,
+        folder=output,
+        say=session.say,
+        progress=session.progress,
+    )
+    session.answer(answer, summaries.reported, "")
+
+
+def _no_word(session: Session, verb: str) -> None:
+    from difffinance.errors import InputError
+
+    if session.words:
+        given = " ".join(session.words)
+        raise InputError(f"{verb} takes no words but path.to.field=value; got {given}. Try: difffinance {verb} --help.")
 
 
 def _underscores_to_dashes(arguments: list[str]) -> list[str]:

@@ -33,7 +33,9 @@ class DataConfig(Branch):
 
     max_archive_bytes: Count = Field(4_000_000_000, description="largest unpacked size of an archive member, bytes")
     network_timeout_s: Positive = Field(20.0, description="seconds per request")
-    network_retries: Annotated[int, Field(ge=0, le=10)] = Field(4, description="tries after a rate limit or a lost line")
+    network_retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        4, description="tries after a rate limit or a lost line"
+    )
     network_backoff_s: NotNegative = Field(1.0, description="first pause before a retry, doubled each time, seconds")
 
 
@@ -44,7 +46,9 @@ class MarketConfig(Branch):
     tick_size: Positive = Field(0.01, description="quote currency")
     lot_size: Positive = Field(1.0, description="units of the asset")
     start_price: Positive = Field(100.0, description="quote currency")
-    price_limit: Annotated[float, Field(gt=0, lt=1)] | None = Field(0.1, description="daily limit, fraction of the close before")
+    price_limit: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        0.1, description="daily limit, fraction of the close before"
+    )
     fee_bps: NotNegative = Field(0.5, description="fee of each side, bps of value")
 
 

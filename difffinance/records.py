@@ -47,7 +47,9 @@ def _on_grid(what: str, value: float, step: float) -> int:
         raise InputError(f"{what} must be finite; got {value}.")
     whole = round(value / step)
     if abs(whole * step - value) > 1e-6 * step:
-        raise InputError(f"{what} {value} is off the grid of {step}. Allowed: multiples of {step}, e.g. {whole * step}.")
+        raise InputError(
+            f"{what} {value} is off the grid of {step}. Allowed: multiples of {step}, e.g. {whole * step}."
+        )
     return whole
 
 

@@ -66,14 +66,18 @@ class Schema:
         self._check_key(frame, file, first_row)
         return frame
 
-    def _refuse(self, frame: pl.DataFrame, good: pl.Expr, what: str, allowed: str, file: str | None, first: int) -> None:
+    def _refuse(
+        self, frame: pl.DataFrame, good: pl.Expr, what: str, allowed: str, file: str | None, first: int
+    ) -> None:
         bad = frame.select((~good).fill_null(False).arg_true().alias("row"))["row"]
         if len(bad):
             row = int(bad[0])
             values = ", ".join(f"{k}={v}" for k, v in frame.row(row, named=True).items())
             if len(values) > 300:
                 values = values[:300] + " ..."
-            raise DataError(f"{what} ({len(bad)} rows). Allowed: {allowed}. Given: {values}.", file=file, row=row + first)
+            raise DataError(
+                f"{what} ({len(bad)} rows). Allowed: {allowed}. Given: {values}.", file=file, row=row + first
+            )
 
     def _check_key(self, frame: pl.DataFrame, file: str | None, first: int) -> None:
         if frame.height < 2:

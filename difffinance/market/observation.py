@@ -29,7 +29,9 @@ STATE: tuple[Number, ...] = (
     Number("relative_volume", "ratio", "expected volume of one step over its long-run mean"),
     Number("position", "step volumes", "own signed inventory"),
     Number("capital", "step volumes", "own wealth over the money value of one step's volume"),
-    Number("risk_aversion", "1", "a in the utility of a step: w f - a/2 (w volatility)^2 - costs, w = position / wealth"),
+    Number(
+        "risk_aversion", "1", "a in the utility of a step: w f - a/2 (w volatility)^2 - costs, w = position / wealth"
+    ),
     Number("temporary_impact", "sigma", "cost law: temporary impact at participation 1"),
     Number("temporary_exponent", "1", "cost law: exponent of participation"),
     Number("permanent_impact", "sigma", "cost law: permanent impact at participation 1"),

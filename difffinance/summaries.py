@@ -1,0 +1,82 @@
+"""The answers of the verbs as a few lines of text for a person; `--json` prints the same answers whole."""
+
+from typing import Any
+
+
+def fetched(answer: dict[str, Any]) -> str:
+    """Say which tables were written, what was repaired, and how the book verified."""
+    lines = [f"{answer['source']}: {len(answer['tables'])} tables"]
+    for table in answer["tables"]:
+        days = f"{str(table['start'])[:10]} .. {str(table['end'])[:10]}"
+        lines.append(f"  {table['schema']:<10} {table['symbol']:<8} {table['rows']:>9,} rows  {days}  {table['path']}")
+    lines += [f"  repaired: {r['rows']} rows, {r['rule']}" for r in answer["repairs"]]
+    verification = answer.get("verification")
+    if verification:
+        one_step, resync = verification["one_step_exact"], verification["resync_exact"]
+        one_text = "not defined for one level" if one_step is None else f"{one_step:.6f}"
+        lines.append(
+            f"  book verified: one-step {one_text}, resync {resync:.6f} of {verification['messages']:,} messages"
+        )
+    return "\n".join(lines)
+
+
+def calibrated(answer: dict[str, Any]) -> str:
+    """List the fits with their intervals, what was refused and why, and the law that may be charged."""
+    lines = [f"{answer['symbol']}: associations of signed flow and price (never charged to an order)"]
+    for fit in answer["fits"]:
+        lower, upper = fit["gamma_ci95"]
+        lines.append(
+            f"  {fit['unit']:<9} {fit['horizon_s']:>4g} s {fit['flow']:<8} lam {fit['lam']:.3g} +/- {fit['lam_se']:.2g}"
+            f"  gamma {fit['gamma']:.3f} [{lower:.3f}, {upper:.3f}]  r2 {fit['r2']:.3f}"
+            f" (placebo 95%: {fit['placebo']['r2_95']:.3f})  n {fit['n_obs']:,}"
+        )
+    lines += [f"  refused: {r['unit']} {_seconds(r['horizon_s'])}: {r['reason']}" for r in answer["refused"]]
+    lines.append(f"what may be charged: {answer['costs']['kind']}")
+    return "\n".join(lines)
+
+
+def _seconds(horizon: float | None) -> str:
+    return "" if horizon is None else f"{horizon:g} s"
+
+
+def simulated(answer: dict[str, Any]) -> str:
+    """List what each kind of participant earned."""
+    lines = [f"{answer['trades']:,} trades, {answer['violations']} rule violations, {answer['path']}"]
+    for agent in answer["agents"]:
+        se = "" if agent["pnl_se"] is None else f" +/- {agent['pnl_se']:,.0f}"
+        lines.append(f"  {agent['kind']:<13} profit {agent['pnl_mean']:>12,.0f}{se}")
+    return "\n".join(lines)
+
+
+def trained(answer: dict[str, Any]) -> str:
+    """Say what was learned, against the baseline."""
+    return (
+        f"{answer['checkpoint']}: {answer['parameters']:,} parameters, {answer['seconds']:.0f} s\n"
+        f"  held-out loss {answer['val_loss']:.4f} against {answer['val_baseline']:.4f} of the Gaussian denoiser"
+    )
+
+
+def backtested(answer: dict[str, Any]) -> str:
+    """Put the main metrics with and without impact side by side."""
+    lines = [f"{'':<18}{'with impact':>14}{'without':>14}"]
+    without = answer["without_impact"] or {}
+    for name in (
+        "total_return",
+        "sharpe",
+        "sharpe_se",
+        "max_drawdown",
+        "win_rate",
+        "slippage_bps",
+        "impact_bps",
+    ):
+        lines.append(f"  {name:<16}{_number(answer['metrics'].get(name)):>14}{_number(without.get(name)):>14}")
+    return "\n".join([*lines, str(answer["path"])])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def reported(answer: dict[str, Any]) -> str:
+    """Say where the page lies."""
+    return f"{answer['html']} ({answer['seconds']:.0f} s)"
