@@ -1,0 +1,125 @@
+"""Pictures of a market: price path, volumes, order book, impact. Each takes the table that it draws."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from difffinance.reporting.picture import COLOURS, Picture, new_figure, thousands
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_price(table: pl.DataFrame, *, symbol: str, currency: str, note: str = "") -> Picture:
+    """Draw a price path; `table` has ts and price, and position (fraction of wealth) where a trader held one."""
+    held = "position" in table.columns
+    figure, axes = new_figure(height=4.6 if held else 3.2, rows=2 if held else 1, sharex=True)
+    axes[0].plot(table["ts"], table["price"], color=COLOURS["ink"], linewidth=0.9)
+    axes[0].set_ylabel(f"price, {currency}")
+    axes[0].set_title(f"{symbol}: price path")
+    if held:
+        axes[1].fill_between(table["ts"], 100 * table["position"], color=COLOURS["diffusion"], alpha=0.55, step="post")
+        axes[1].set_ylabel("position,\n% of wealth")
+        axes[1].set_title("What the diffusion agent held")
+    return Picture("price", "Price path", note, table, figure)
+
+
+def plot_volume(table: pl.DataFrame, *, unit: str, what: str, note: str = "") -> Picture:
+    """Draw the distribution of volumes on a log axis; `table` has volume (above 0)."""
+    volume = table["volume"].to_numpy()
+    volume = volume[volume > 0]
+    figure, (axis,) = new_figure(height=2.8)
+    low, high = volume.min(), volume.max()
+    edges = np.geomspace(low, high if high > low else low * 2, 60)
+    axis.hist(volume, bins=edges, color="#6f93b5")
+    axis.axvline(float(np.median(volume)), color=COLOURS["ink"], linewidth=1, linestyle="--", label="median")
+    axis.set_xscale("log")
+    thousands(axis, "x")
+    axis.set_xlabel(unit)
+    axis.set_ylabel("count")
+    axis.set_title(f"Volume distribution: {what}")
+    axis.legend(loc="upper left")
+    return Picture("volume", "Volume distribution", note, table, figure)
+
+
+def plot_book_heatmap(table: pl.DataFrame, trades: pl.DataFrame, *, title: str, currency: str, note: str) -> Picture:
+    """Draw resting quantity by time and price.
+
+    `table` has ts, price, quantity; `trades` has ts, price, quantity, side.
+    """
+    from matplotlib.colors import LogNorm
+
+    wide = table.pivot(on="price", index="ts", values="quantity", sort_columns=True).sort("ts")
+    prices = np.array([float(name) for name in wide.columns[1:]])
+    order = np.argsort(prices)
+    quantity = wide.drop("ts").to_numpy()[:, order].T
+    figure, (axis,) = new_figure(height=4.4)
+    mesh = axis.pcolormesh(
+        wide["ts"].to_numpy(),
+        prices[order],
+        np.ma.masked_invalid(np.where(quantity > 0, quantity, np.nan)),
+        norm=LogNorm(),
+        cmap="viridis",
+        shading="nearest",
+        rasterized=True,
+    )
+    for side, colour, name in ((1, "#ff8a5c", "buyer-initiated trade"), (-1, "#ffffff", "seller-initiated trade")):
+        part = trades.filter(pl.col("side") == side)
+        axis.scatter(
+            part["ts"],
+            part["price"],
+            s=np.clip(part["quantity"].to_numpy() / 20, 4, 60),
+            color=colour,
+            edgecolor="black",
+            linewidth=0.4,
+            label=name,
+        )
+    figure.colorbar(mesh, ax=axis, label="resting quantity, units")
+    axis.set_ylabel(f"price, {currency}")
+    axis.set_xlabel("time, UTC")
+    axis.set_title(title)
+    axis.grid(False)
+    axis.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.8)
+    _clock(axis)
+    return Picture("book_heatmap", "Order-book heatmap", note, table, figure)
+
+
+def _clock(axis: "Axes") -> None:
+    from matplotlib.dates import AutoDateLocator, DateFormatter
+
+    axis.xaxis.set_major_locator(AutoDateLocator(maxticks=8))
+    axis.xaxis.set_major_formatter(DateFormatter("%H:%M"))
+
+
+def plot_law(table: pl.DataFrame, *, title: str, note: str) -> Picture:
+    """Draw a cost law; `table` has participation, temporary_bps with lower_bps and upper_bps, permanent_bps."""
+    figure, (axis,) = new_figure(height=3.2)
+    axis.fill_between(
+        table["participation"],
+        table["lower_bps"],
+        table["upper_bps"],
+        color=COLOURS["diffusion"],
+        alpha=0.2,
+        label="95% interval of the temporary part",
+    )
+    axis.plot(
+        table["participation"],
+        table["temporary_bps"],
+        color=COLOURS["diffusion"],
+        label="temporary (paid on the trade)",
+    )
+    axis.plot(
+        table["participation"],
+        table["permanent_bps"],
+        color=COLOURS["ink"],
+        linestyle="--",
+        label="permanent (stays in the price)",
+    )
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("participation: own quantity / daily volume")
+    axis.set_ylabel("impact, bps of price")
+    axis.set_title(title)
+    axis.legend(loc="upper left")
+    return Picture("cost_law", "What an order is charged", note, table, figure)

@@ -1,0 +1,157 @@
+"""Pictures of a backtest: wealth, drawdown, capacity, costs, returns. Each takes the table that it draws."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from difffinance.reporting.picture import COLOURS, LABELS, Picture, new_figure, thousands
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_wealth(table: pl.DataFrame, *, capital: float, note: str = "") -> Picture:
+    """Draw wealth per unit of starting capital; `table` has ts, executor, impact (bool) and wealth."""
+    figure, (axis,) = new_figure()
+    for (executor, impact), part in table.group_by("executor", "impact", maintain_order=True):
+        label = LABELS[str(executor)] + ("" if impact else ", no impact")
+        style = {"linewidth": 1.4} if impact else {"linewidth": 1.0, "linestyle": ":"}
+        axis.plot(part["ts"], part["wealth"], color=COLOURS[str(executor)], label=label, **style)
+    axis.set_yscale("log")
+    _plain_log_ticks(axis)
+    axis.set_ylabel("wealth / starting capital")
+    axis.set_title("Wealth")
+    axis.legend(ncols=3, loc="upper left")
+    caption = (
+        f"Solid: with fees, spread and own impact. Dotted: the same trader in a world without impact. "
+        f"Starting capital {capital:,.0f}. {note}"
+    )
+    return Picture("wealth", "Wealth curves", caption.strip(), table, figure)
+
+
+def _plain_log_ticks(axis: "Axes") -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 5, 7)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def plot_drawdown(table: pl.DataFrame) -> Picture:
+    """Draw the fall from the running maximum of wealth, the starting value included; columns as `plot_wealth`."""
+    table = table.filter(pl.col("impact")).with_columns(
+        drawdown=(pl.col("wealth") / pl.col("wealth").cum_max().clip(lower_bound=1.0) - 1.0).over("executor")
+    )
+    figure, (axis,) = new_figure(height=2.8)
+    for (executor,), part in table.group_by("executor", maintain_order=True):
+        axis.plot(
+            part["ts"], 100 * part["drawdown"], color=COLOURS[str(executor)], label=LABELS[str(executor)], linewidth=1
+        )
+    axis.set_ylabel("drawdown, %")
+    axis.set_title("Drawdown, with impact")
+    axis.legend(ncols=3, loc="lower left")
+    return Picture("drawdown", "Drawdown", "Fall from the highest wealth so far, the start included.", table, figure)
+
+
+def plot_capacity(table: pl.DataFrame, *, currency: str) -> Picture:
+    """Draw Sharpe against capital; `table` has executor, capital, sharpe, sharpe_se."""
+    figure, (axis,) = new_figure()
+    for shift, ((executor,), part) in enumerate(table.group_by("executor", maintain_order=True)):
+        capital = part["capital"].to_numpy() * 1.04 ** (shift - 1)  # apart, so that the error bars can be told
+        axis.errorbar(
+            capital,
+            part["sharpe"],
+            yerr=part["sharpe_se"],
+            color=COLOURS[str(executor)],
+            label=LABELS[str(executor)],
+            marker="o",
+            markersize=4,
+            linewidth=1.4,
+            elinewidth=0.8,
+            capsize=2,
+        )
+    axis.axhline(0, color=COLOURS["ink"], linewidth=0.8)
+    axis.set_xscale("log")
+    thousands(axis, "x")
+    axis.set_xlabel(f"capital, {currency}")
+    axis.set_ylabel("Sharpe ratio, per year")
+    axis.set_title("Capacity")
+    axis.legend(ncols=3, loc="lower left")
+    caption = (
+        "The same rule run with more and more money: own impact grows with size, and where the curve falls the "
+        "market is full. Bars: one standard error (they are common to the columns, so differences are surer than levels)."
+    )
+    return Picture("capacity", "How much capital it bears", caption, table, figure)
+
+
+def plot_costs(table: pl.DataFrame) -> Picture:
+    """Draw what trading cost; `table` has executor, component, bps_per_year of average wealth."""
+    components = table["component"].unique(maintain_order=True).to_list()
+    executors = table["executor"].unique(maintain_order=True).to_list()
+    figure, (axis,) = new_figure(height=2.6)
+    left = np.zeros(len(executors))
+    for component, shade in zip(components, ("#b9c3cb", "#6f93b5", "#d9541e"), strict=False):
+        part = table.filter(pl.col("component") == component)
+        width = np.array([float(part.filter(pl.col("executor") == e)["bps_per_year"].sum()) for e in executors])
+        axis.barh([LABELS[e] for e in executors], width, left=left, color=shade, label=component, height=0.55)
+        left += width
+    axis.invert_yaxis()
+    axis.set_xlabel("bps of average wealth, per year")
+    axis.set_title("What trading cost")
+    axis.legend(ncols=3, loc="upper right", bbox_to_anchor=(1.0, 1.18))
+    caption = "Fees, slippage (half spread and temporary impact) and permanent impact paid on own fills."
+    return Picture("costs", "Costs", caption, table, figure)
+
+
+def plot_returns(table: pl.DataFrame) -> Picture:
+    """Draw the distribution of bar returns against a normal of the same moments; `table` has executor, ret."""
+    from scipy import stats
+
+    executors = table["executor"].unique(maintain_order=True).to_list()
+    figure, axes = new_figure(height=3.0, columns=len(executors), sharey=True)
+    low, high = np.quantile(table["ret"].to_numpy(), [0.001, 0.999])
+    edges = np.linspace(low, high, 61)
+    for axis, executor in zip(axes, executors, strict=True):
+        returns = table.filter(pl.col("executor") == executor)["ret"].to_numpy()
+        axis.hist(returns * 100, bins=edges * 100, density=True, color=COLOURS[executor], alpha=0.75)
+        spread = returns.std(ddof=1)
+        if spread > 0:
+            axis.plot(
+                edges * 100, stats.norm.pdf(edges, returns.mean(), spread) / 100, color=COLOURS["ink"], linewidth=1
+            )
+        var95 = np.quantile(returns, 0.05)
+        axis.axvline(100 * var95, color=COLOURS["sell"], linewidth=1, linestyle="--")
+        axis.set_yscale("log")
+        axis.set_title(LABELS[executor])
+        axis.set_xlabel("return of a bar, %")
+    axes[0].set_ylabel("density, log scale")
+    caption = "Line: normal of the same mean and deviation. Dashed: 5% quantile (95% value at risk)."
+    return Picture("returns", "Return distribution", caption, table, figure)
+
+
+def plot_win_rate(table: pl.DataFrame) -> Picture:
+    """Draw the share of winning days by year; `table` has executor, year, win_rate, win_rate_se."""
+    figure, (axis,) = new_figure(height=2.8)
+    executors = table["executor"].unique(maintain_order=True).to_list()
+    for place, executor in enumerate(executors):
+        part = table.filter(pl.col("executor") == executor)
+        shift = (place - (len(executors) - 1) / 2) * 0.25
+        axis.errorbar(
+            part["year"].to_numpy() + shift,
+            100 * part["win_rate"],
+            yerr=100 * part["win_rate_se"],
+            fmt="o",
+            markersize=3.5,
+            elinewidth=0.8,
+            color=COLOURS[executor],
+            label=LABELS[executor],
+        )
+    axis.axhline(50, color=COLOURS["ink"], linewidth=0.8)
+    axis.set_ylabel("winning days, %")
+    axis.set_xlabel("year")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_title("Win rate by year, with impact")
+    axis.legend(ncols=3, loc="upper left")
+    caption = "Share of non-zero daily returns above zero; bars: one binomial standard error."
+    return Picture("win_rate", "Win rate", caption, table, figure)

@@ -1,0 +1,89 @@
+"""A picture with the table behind it; it shows itself in a notebook and saves itself in a report folder."""
+
+import base64
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "naive": "#8c8c8c",
+    "garleanu_pedersen": "#1f6fb2",
+    "diffusion": "#d9541e",
+    "buy": "#1a7f5a",
+    "sell": "#b0263a",
+    "ink": "#22303c",
+}
+LABELS = {"naive": "naive", "garleanu_pedersen": "Gârleanu-Pedersen", "diffusion": "diffusion agent"}
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e7ea",
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#7a8791",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, the sentence under it, and the table it was drawn from."""
+
+    name: str
+    title: str
+    caption: str
+    table: pl.DataFrame = field(repr=False)
+    figure: "Figure" = field(repr=False)
+
+    def png(self, dots_per_inch: int = 110) -> bytes:
+        """Return the figure as PNG; the same figure gives the same bytes."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def data_uri(self, dots_per_inch: int = 110) -> str:
+        """Return the PNG as a `data:` address that an offline page can hold."""
+        return "data:image/png;base64," + base64.b64encode(self.png(dots_per_inch)).decode()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def new_figure(
+    width: float = 9.0, height: float = 3.8, rows: int = 1, columns: int = 1, **options: Any
+) -> "tuple[Figure, list[Axes]]":
+    """Return a figure in the house style with its axes in reading order; sizes in inches."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, list(axes.flat)
+
+
+def thousands(axis: "Axes", which: str = "y", unit: str = "") -> None:
+    """Write an axis' numbers as 1 k, 20 M, 3 bn."""
+    from matplotlib.ticker import FuncFormatter
+
+    getattr(axis, f"{which}axis").set_major_formatter(FuncFormatter(lambda value, _: short(value) + unit))
+
+
+def short(value: float) -> str:
+    """Return a number as people write large ones: 950, 20 k, 3.5 M, 10 bn."""
+    for size, name in ((1e12, " tn"), (1e9, " bn"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{name}"
+    return f"{value:.3g}"
