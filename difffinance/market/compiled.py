@@ -1,0 +1,63 @@
+"""How kernels are compiled and cached.
+
+Numba's disk cache sees a change in a kernel's own file but not in the file of a kernel that it calls. The cache
+folder is therefore named by a hash of every kernel source of this package: a changed kernel is never served stale.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+_HERE = Path(__file__).resolve().parent
+
+
+@cache
+def cache_folder() -> str:
+    """Return the folder of compiled kernels: beside the sources, or in the user's cache where that is read-only."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(_HERE.glob("*.py")):
+        text = source.read_bytes()
+        if b"@kernel" in text:
+            digest.update(text)
+    base = Path(os.environ.get("NUMBA_CACHE_DIR") or _HERE / "__pycache__")
+    if not os.access(base if base.exists() else base.parent, os.W_OK):
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "difffinance"
+    return str(base / f"kernels-{digest.hexdigest()[:16]}")
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile `function` with numba on first use and keep the machine code on disk."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = cache_folder()
+    try:
+        return numba.njit(function, cache=True)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@intrinsic
+def trailing_zeros(typingctx: Any, word: Any) -> Any:
+    """Return the number of zero bits below the lowest set bit of a uint64 that is not 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def leading_zeros(typingctx: Any, word: Any) -> Any:
+    """Return the number of zero bits above the highest set bit of a uint64 that is not 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen

@@ -1,0 +1,41 @@
+"""Why an order or an action is refused: one number for the kernels, one name for people."""
+
+OK = 0
+BAD_SIDE = 1
+BAD_QUANTITY = 2
+BAD_PRICE = 3
+PRICE_LIMIT = 4
+PRICE_SPAN = 5
+REUSED_ID = 6
+UNKNOWN_ORDER = 7
+NO_LIQUIDITY = 8
+MAX_ORDER = 9
+MAX_OPEN = 10
+POSITION_LIMIT = 11
+NOT_SELLABLE = 12
+LEVERAGE = 13
+TOO_MANY_ORDERS = 14
+ACTION_SHAPE = 15
+ACTION_NOT_FINITE = 16
+ACTION_OFF_RANGE = 17
+
+NAMES = (
+    "ok",
+    "bad_side",
+    "bad_quantity",
+    "bad_price",
+    "price_limit",
+    "price_span",
+    "reused_id",
+    "unknown_order",
+    "no_liquidity",
+    "max_order",
+    "max_open",
+    "position_limit",
+    "not_sellable",
+    "leverage",
+    "too_many_orders",
+    "action_shape",
+    "action_not_finite",
+    "action_off_range",
+)
