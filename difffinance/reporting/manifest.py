@@ -11,7 +11,7 @@ from difffinance.config import Config
 from difffinance.data.store import write_json
 from difffinance.records import Manifest
 
-_PACKAGES = [
+_PACKAGES = (
     "difffinance",
     "numpy",
     "scipy",
@@ -26,9 +26,8 @@ _PACKAGES = [
     "quantstats",
     "matplotlib",
     "papermill",
-    "nbconvert",
     "yfinance",
-]
+)
 
 
 def make_manifest(config: Config, *, data_hashes: Mapping[str, str], seconds: float) -> Manifest:

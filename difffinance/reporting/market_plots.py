@@ -32,7 +32,7 @@ def plot_volume(table: pl.DataFrame, *, unit: str, what: str, note: str = "") ->
     figure, (axis,) = new_figure(height=2.8)
     low, high = volume.min(), volume.max()
     edges = np.geomspace(low, high if high > low else low * 2, 60)
-    axis.hist(volume, bins=edges, color="#6f93b5")
+    axis.hist(volume, bins=edges.tolist(), color="#6f93b5")
     axis.axvline(float(np.median(volume)), color=COLOURS["ink"], linewidth=1, linestyle="--", label="median")
     axis.set_xscale("log")
     thousands(axis, "x")

@@ -80,7 +80,7 @@ def plot_capacity(table: pl.DataFrame, *, currency: str) -> Picture:
     axis.legend(ncols=3, loc="lower left")
     caption = (
         "The same rule run with more and more money: own impact grows with size, and where the curve falls the "
-        "market is full. Bars: one standard error (they are common to the columns, so differences are surer than levels)."
+        "market is full. Bars: one standard error (common to the columns, so differences are surer than levels)."
     )
     return Picture("capacity", "How much capital it bears", caption, table, figure)
 
@@ -114,7 +114,7 @@ def plot_returns(table: pl.DataFrame) -> Picture:
     edges = np.linspace(low, high, 61)
     for axis, executor in zip(axes, executors, strict=True):
         returns = table.filter(pl.col("executor") == executor)["ret"].to_numpy()
-        axis.hist(returns * 100, bins=edges * 100, density=True, color=COLOURS[executor], alpha=0.75)
+        axis.hist(returns * 100, bins=(edges * 100).tolist(), density=True, color=COLOURS[executor], alpha=0.75)
         spread = returns.std(ddof=1)
         if spread > 0:
             axis.plot(
@@ -132,6 +132,8 @@ def plot_returns(table: pl.DataFrame) -> Picture:
 
 def plot_win_rate(table: pl.DataFrame) -> Picture:
     """Draw the share of winning days by year; `table` has executor, year, win_rate, win_rate_se."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, (axis,) = new_figure(height=2.8)
     executors = table["executor"].unique(maintain_order=True).to_list()
     for place, executor in enumerate(executors):
@@ -150,7 +152,7 @@ def plot_win_rate(table: pl.DataFrame) -> Picture:
     axis.axhline(50, color=COLOURS["ink"], linewidth=0.8)
     axis.set_ylabel("winning days, %")
     axis.set_xlabel("year")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title("Win rate by year, with impact")
     axis.legend(ncols=3, loc="upper left")
     caption = "Share of non-zero daily returns above zero; bars: one binomial standard error."
