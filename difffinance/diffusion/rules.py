@@ -17,7 +17,7 @@ def plan_rules(conditions: Conditions, horizon: int) -> PlanConstraints:
     """
     state, table = np.asarray(conditions.state, dtype=float), np.asarray(conditions.constraints, dtype=float)
     rule = {name: table[:, i] for name, i in CONSTRAINT_INDEX.items()}
-    position, capital = state[:, STATE_INDEX["position"]], state[:, STATE_INDEX["capital"]]
+    position = state[:, STATE_INDEX["position"]]
     open_now = (rule["halted"] < 0.5) & (state[:, STATE_INDEX["halted"]] < 0.5)
     cap = np.maximum(np.minimum(_limit(rule["max_participation"]), _limit(rule["max_order"])), 0.0)
     upper = np.repeat(cap[:, None], horizon, axis=1)
@@ -43,7 +43,7 @@ def position_limits(conditions: Conditions) -> tuple[Array, Array]:
     table = np.asarray(conditions.constraints, dtype=float)
     capital = np.asarray(conditions.state, dtype=float)[:, STATE_INDEX["capital"]]
     leverage = _limit(table[:, CONSTRAINT_INDEX["max_leverage"]])
-    reach = np.where(np.isinf(leverage), np.inf, np.where(np.isinf(leverage), 0.0, leverage) * np.maximum(capital, 0))
+    reach = np.where(np.isinf(leverage), np.inf, np.minimum(leverage, NO_LIMIT) * np.maximum(capital, 0.0))
     lowest = np.maximum(-_limit(-table[:, CONSTRAINT_INDEX["min_position"]]), -reach)
     lowest = np.where(table[:, CONSTRAINT_INDEX["short_allowed"]] > 0.5, lowest, np.maximum(lowest, 0.0))
     return lowest, np.minimum(_limit(table[:, CONSTRAINT_INDEX["max_position"]]), reach)
