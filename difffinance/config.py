@@ -32,11 +32,36 @@ class DataConfig(Branch):
     """`fetch`: sizes and manners of the connectors."""
 
     max_archive_bytes: Count = Field(4_000_000_000, description="largest unpacked size of an archive member, bytes")
+    range_tolerance: Fraction = Field(
+        0.05, description="largest distance of open or close from low..high that is repaired, fraction of the close"
+    )
     network_timeout_s: Positive = Field(20.0, description="seconds per request")
     network_retries: Annotated[int, Field(ge=0, le=10)] = Field(
         4, description="tries after a rate limit or a lost line"
     )
     network_backoff_s: NotNegative = Field(1.0, description="first pause before a retry, doubled each time, seconds")
+
+
+class FlowConfig(Branch):
+    """The background flow: zero-intelligence orders with memory of signs, pulled to a fundamental value."""
+
+    market_rate: NotNegative = Field(0.25, description="market orders per second, mean of the day")
+    limit_rate: Positive = Field(1.6, description="limit orders per second, mean of the day")
+    cancel_rate: Positive = Field(0.012, description="cancellations per second of each resting order")
+    partial_cancels: Fraction = Field(0.05, description="cancellations that take only part of the order")
+    size_median: Positive = Field(100.0, description="of orders, units of the asset")
+    size_log_sd: NotNegative = Field(0.9, description="standard deviation of the log of sizes")
+    queue_sized: Fraction = Field(0.6, description="market orders larger than the best queue that are cut to it")
+    inside: Fraction = Field(0.3, description="limit orders placed inside a spread that has room")
+    placement_scale: Positive = Field(3.0, description="ticks behind the best price, scale of a power law")
+    placement_tail: Positive = Field(1.5, description="exponent of that power law")
+    placement_max: Count = Field(200, description="ticks behind the best price, at most")
+    parents: Annotated[int, Field(ge=1, le=1000)] = Field(5, description="split orders that trade at the same time")
+    memory_tail: Annotated[float, Field(gt=1)] = Field(1.5, description="exponent of the lengths of split orders")
+    refill: Fraction = Field(0.4, description="lean of new limit orders against the recent sign of market orders")
+    fundamental_volatility: NotNegative = Field(0.015, description="of the value, fraction per session")
+    pull_scale: Positive = Field(0.001, description="gap to the value at which split orders mostly close it, fraction")
+    intraday: Annotated[float, Field(ge=0, lt=1)] = Field(0.4, description="depth of the U-shape of activity")
 
 
 class MarketConfig(Branch):
@@ -45,17 +70,31 @@ class MarketConfig(Branch):
     symbol: str = "SYNTH"
     tick_size: Positive = Field(0.01, description="quote currency")
     lot_size: Positive = Field(1.0, description="units of the asset")
-    start_price: Positive = Field(100.0, description="quote currency")
+    start_price: Positive = Field(100.0, description="previous close and first value, quote currency")
     price_limit: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         0.1, description="daily limit, fraction of the close before"
     )
     fee_bps: NotNegative = Field(0.5, description="fee of each side, bps of value")
+    step_seconds: Positive = Field(10.0, description="seconds between two decisions of an agent")
+    session_seconds: Positive = Field(23400.0, description="seconds of a trading day")
+    t_plus_one: bool = Field(False, description="shares bought today cannot be sold today")
+    short_allowed: bool = Field(True, description="inventory may go below 0")
+    max_position: Positive | None = Field(None, description="largest inventory either way, units of the asset")
+    max_order: Positive | None = Field(None, description="largest single order, units of the asset")
+    max_open: Positive | None = Field(None, description="largest resting quantity a side, units of the asset")
+    max_leverage: Positive = Field(2.0, description="largest gross position over wealth")
+    max_resting_orders: Annotated[int, Field(ge=1, le=100_000)] = Field(64, description="of one seat")
+    flow: FlowConfig = FlowConfig()
 
 
 class AgentsConfig(Branch):
     """Participants of a simulated market."""
 
     capital: Positive = Field(1e6, description="starting cash, quote currency")
+    inventory: NotNegative = Field(0.0, description="starting inventory, units of the asset")
+    risk_aversion: NotNegative = Field(5.0, description="a in the utility of a step (market.observation)")
+    public_noise: NotNegative = Field(1.5, description="error of the public estimate of the value, sigma of one step")
+    private_noise: NotNegative = Field(0.3, description="error of an informed trader's signal, sigma of one step")
 
 
 class CalibrationConfig(Branch):
@@ -90,17 +129,34 @@ class TrainingConfig(Branch):
 
 
 class BacktestConfig(Branch):
-    """`backtest`: walk-forward, costs, capital."""
+    """`backtest`: walk-forward, signals, rules, costs, capital."""
 
     capital: Positive = Field(1e8, description="quote currency")
     capacity_capitals: tuple[Positive, ...] = Field(
         (1e6, 1e7, 1e8, 3e8, 1e9, 3e9, 1e10), description="columns of the capacity curve, quote currency"
     )
+    estimation_bars: Annotated[int, Field(ge=60)] = Field(
+        1260, description="bars at the start that are only estimated on; the next bar is the first test bar"
+    )
+    volatility_window: Annotated[int, Field(ge=5)] = Field(20, description="bars behind volatility and volume")
+    momentum_window: Annotated[int, Field(ge=2)] = Field(252, description="bars the momentum score looks back")
+    momentum_skip: Annotated[int, Field(ge=0)] = Field(20, description="latest bars that the score leaves out")
+    prior_sharpe: Positive = Field(
+        0.5, description="how good a unit score is thought to be before data: yearly Sharpe, one standard deviation"
+    )
+    risk_aversion: Positive = Field(2.0, description="a in w f - a/2 (w sigma)^2; 1 is log utility")
+    max_leverage: Annotated[float, Field(gt=0, le=4)] = Field(
+        1.0, description="gross position over wealth, at decision"
+    )
+    max_participation: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="of a bar's expected volume")
+    short_selling: bool = Field(True, description="momentum may go short; buy_and_hold never does")
+    min_order: Fraction = Field(1e-4, description="smaller orders are not sent, fraction of wealth")
     fee_bps: NotNegative = Field(0.5, description="commission and fees of each side, bps of value")
     half_spread_bps: NotNegative = Field(0.5, description="half of the quoted spread, bps of price")
     index_dollar_volume: Positive = Field(
         3e10, description="daily dollar volume assumed for an index, which has no volume of its own that can be traded"
     )
+    periods_per_year: Annotated[int, Field(ge=1)] = Field(252, description="bars a year")
 
 
 class ReportConfig(Branch):

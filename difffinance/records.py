@@ -216,7 +216,11 @@ class BarsTable:
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """One backtest: the equity table, orders and metrics, with and without impact."""
+    """One backtest in one world, with impact or without: equity (`schemas.EQUITY`), filled orders, metrics.
+
+    `orders` has ts, side, quantity, participation, price, path_open, value, and in quote currency fees, spread_cost,
+    temporary_cost and permanent_cost (half of the order's own permanent impact). `notes` say what was assumed.
+    """
 
     symbol: str
     strategy: str
@@ -225,6 +229,14 @@ class BacktestResult:
     orders: pl.DataFrame
     periods_per_year: int
     metrics: dict[str, float | int | None]
+    impact: bool = True
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        world = "with its own impact" if self.impact else "in a world without impact"
+        sharpe, se = self.metrics.get("sharpe"), self.metrics.get("sharpe_se")
+        ratio = "no Sharpe ratio" if sharpe is None else f"Sharpe {sharpe:.2f} +/- {se:.2f}"
+        return f"{self.strategy} on {self.symbol} with {self.capital:,.0f}, {world}: {ratio}, {self.orders.height} orders"
 
     @property
     def returns(self) -> Array:

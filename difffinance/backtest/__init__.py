@@ -1,1 +1,1 @@
-"""backtest: walk-forward over real bars with costs and own impact."""
+"""Walk-forward backtests with costs and own impact, and the statistics that judge them."""
