@@ -7,6 +7,7 @@ failed rule yields the first bad row by number.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NoReturn
 
 import polars as pl
 
@@ -54,33 +55,53 @@ class Schema:
             raise DataError(
                 f"{self.name} needs the columns {list(self.columns)}; missing {missing}, not known {extra}.", file=file
             )
-        frame = frame.select([_cast(name, column) for name, column in self.columns.items()])
-        for name, column in self.columns.items():
-            if not column.nullable:
-                bad = pl.col(name).is_null()
-                if frame[name].dtype.is_float():
-                    bad = bad | ~pl.col(name).is_finite()
-                self._refuse(frame, ~bad, f"{name} is missing or not finite", "a value in every row", file, first_row)
-        for rule in self.rules:
-            self._refuse(frame, rule.good, f"rule '{rule.name}' is broken", rule.allowed, file, first_row)
+        frame = self._cast(frame, file, first_row)
+        rules = (*self._presence(), *self.rules)
+        # One pass over all rules; only a table that breaks one is searched for the row.
+        held = frame.select(rule.good.fill_null(True).all().alias(str(i)) for i, rule in enumerate(rules))
+        for rule, holds in zip(rules, held.row(0), strict=True):
+            if not holds:
+                self._refuse(frame, rule, file, first_row)
         self._check_key(frame, file, first_row)
         return frame
 
-    def _refuse(
-        self, frame: pl.DataFrame, good: pl.Expr, what: str, allowed: str, file: str | None, first: int
-    ) -> None:
-        bad = frame.select((~good).fill_null(False).arg_true().alias("row"))["row"]
-        if len(bad):
-            row = int(bad[0])
-            values = ", ".join(f"{k}={v}" for k, v in frame.row(row, named=True).items())
-            if len(values) > 300:
-                values = values[:300] + " ..."
-            raise DataError(
-                f"{what} ({len(bad)} rows). Allowed: {allowed}. Given: {values}.", file=file, row=row + first
-            )
+    def _cast(self, frame: pl.DataFrame, file: str | None, first: int) -> pl.DataFrame:
+        try:
+            return frame.select([pl.col(name).cast(column.dtype) for name, column in self.columns.items()])
+        except pl.exceptions.PolarsError:
+            for name, column in self.columns.items():
+                lost = pl.col(name).cast(column.dtype, strict=False).is_null() & pl.col(name).is_not_null()
+                rows = frame.select(lost.arg_true().alias("row"))["row"]
+                if len(rows):
+                    raise DataError(
+                        f"{name} must be of type {column.dtype} ({column.unit}); got {frame[name][int(rows[0])]!r}.",
+                        file=file,
+                        row=int(rows[0]) + first,
+                    ) from None
+            raise
+
+    def _presence(self) -> list[Rule]:
+        rules = []
+        for name, column in self.columns.items():
+            good = pl.lit(True) if column.nullable else pl.col(name).is_not_null()
+            if column.dtype in (pl.Float64, pl.Float32):
+                good = good & pl.col(name).is_finite().fill_null(True)
+            if not column.nullable or column.dtype in (pl.Float64, pl.Float32):
+                rules.append(Rule(f"{name} is there and finite", good, "a value in every row"))
+        return rules
+
+    def _refuse(self, frame: pl.DataFrame, rule: Rule, file: str | None, first: int) -> NoReturn:
+        bad = frame.select((~rule.good).fill_null(False).arg_true().alias("row"))["row"]
+        row = int(bad[0])
+        values = ", ".join(f"{k}={v}" for k, v in frame.row(row, named=True).items())
+        raise DataError(
+            f"rule '{rule.name}' is broken ({len(bad)} rows). Allowed: {rule.allowed}. Given: {_short(values)}.",
+            file=file,
+            row=row + first,
+        )
 
     def _check_key(self, frame: pl.DataFrame, file: str | None, first: int) -> None:
-        if frame.height < 2:
+        if frame.height < 2 or not self.key:
             return
         key = pl.struct(self.key)
         # Lexicographic order of the key tuple, written out so that equal keys are told from falling ones.
@@ -94,7 +115,7 @@ class Schema:
             kind = "duplicated" if frame.select(key).slice(row - 1, 2).is_duplicated().all() else "out of order"
             raise DataError(
                 f"{self.name} key {list(self.key)} is {kind} ({len(falls)} rows). Allowed: sorted, each key once. "
-                f"Given: {frame.row(row, named=True)}.",
+                f"Given: {_short(str(frame.row(row, named=True)))}.",
                 file=file,
                 row=row + first,
             )
@@ -104,8 +125,8 @@ class Schema:
         return pl.DataFrame(schema={n: c.dtype for n, c in self.columns.items()})
 
 
-def _cast(name: str, column: Column) -> pl.Expr:
-    return pl.col(name).cast(column.dtype, strict=True)
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else text[:300] + " ..."
 
 
 SYMBOL = Column(pl.String, "name of the instrument")
@@ -227,12 +248,14 @@ def depth_schema(levels: int) -> Schema:
     ]
     for level in range(1, levels + 1):
         for side in ("bid", "ask"):
-            good = pl.col(f"{side}_quantity_{level}") > 0
-            rules.append(Rule(f"{side} quantity {level} is positive", good.fill_null(True), "quantity above 0"))
+            quantity, price = pl.col(f"{side}_quantity_{level}"), pl.col(f"{side}_price_ticks_{level}")
+            good = (quantity > 0).fill_null(True) & (quantity.is_null() == price.is_null())
+            rules.append(Rule(f"{side} quantity {level} is positive", good, "above 0, null where the price is"))
             if level > 1:
                 near, far = pl.col(f"{side}_price_ticks_{level - 1}"), pl.col(f"{side}_price_ticks_{level}")
                 better = near > far if side == "bid" else near < far
-                rules.append(Rule(f"{side} level {level} is worse", better.fill_null(True), "levels ordered by price"))
+                ordered = far.is_null() | better.fill_null(False)
+                rules.append(Rule(f"{side} level {level} is worse", ordered, "levels ordered by price, without gaps"))
     return Schema("Depth", 1, columns, ("symbol", "ts", "seq"), tuple(rules))
 
 

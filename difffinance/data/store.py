@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,27 @@ FOLDERS = ("raw", "tables", "fits", "trajectories", "checkpoints", "equilibria",
 _NAME = re.compile(r"[A-Za-z0-9^][A-Za-z0-9.^=_-]{0,63}")
 
 
+_PART = "__"  # between symbol and part of a table's name, hence in neither
+
+
 def check_symbol(symbol: str) -> str:
     """Return `symbol` if it can name a file; raise `InputError` otherwise."""
-    if not _NAME.fullmatch(symbol) or ".." in symbol:
+    if not _NAME.fullmatch(symbol) or ".." in symbol or _PART in symbol or symbol.endswith("_"):
         raise InputError(
-            f"symbol '{symbol}' cannot name a table. Allowed: letters, digits and . ^ = _ -, at most 64, e.g. SPY."
+            f"symbol {symbol!r} cannot name a table. Allowed: letters, digits and . ^ = - and single _ inside, "
+            "at most 64, e.g. SPY."
         )
     return symbol
+
+
+@dataclass(frozen=True)
+class NewTable:
+    """A table on its way into the lake: where to, what, under which contract, with which metadata."""
+
+    path: Path
+    frame: pl.DataFrame
+    schema: Schema
+    metadata: Mapping[str, Any]
 
 
 class Lake:
@@ -46,18 +61,24 @@ class Lake:
         return self.root / kind
 
     def table_path(self, schema: str, symbol: str, part: str = "") -> Path:
-        """Return where a table lies: `tables/<schema>_<symbol>[_<part>].parquet`."""
-        name = "_".join(p for p in (schema, check_symbol(symbol), part) if p)
+        """Return where a table lies: `tables/<schema>_<symbol>[__<part>].parquet`."""
+        name = f"{schema}_{check_symbol(symbol)}" + (_PART + check_symbol(part) if part else "")
         return self.folder("tables") / f"{name}.parquet"
 
     def write_table(self, path: Path, frame: pl.DataFrame, schema: Schema, metadata: Mapping[str, Any]) -> Path:
-        """Check `frame` once more against `schema` and write it atomically with its metadata (JSON strings)."""
+        """Check `frame` against `schema` and write it atomically with its metadata (JSON strings)."""
         frame = schema.check(frame, file=path.name)
-        pairs = {"schema": schema.name, "schema_version": schema.version, **metadata}
-        texts = {key: json.dumps(value, sort_keys=True) for key, value in pairs.items()}
-        with atomic_file(path) as temporary:
-            frame.write_parquet(temporary, metadata=texts, compression="zstd")
+        self.write_checked([NewTable(path, frame, schema, metadata)])
         return path
+
+    def write_checked(self, tables: Sequence[NewTable]) -> None:
+        """Write tables that have passed `schema.check` already: all of them, or none when one cannot be written."""
+        with contextlib.ExitStack() as stack:
+            for table in tables:
+                pairs = {"schema": table.schema.name, "schema_version": table.schema.version, **table.metadata}
+                texts = {key: json.dumps(value, sort_keys=True) for key, value in pairs.items()}
+                temporary = stack.enter_context(atomic_file(table.path))
+                table.frame.write_parquet(temporary, metadata=texts, compression="zstd")
 
     def read_table(self, path: Path, *, advice: str = "") -> tuple[pl.DataFrame, dict[str, Any]]:
         """Return a table and its metadata; raise `NotInLakeError` with `advice` when it is not there."""
@@ -69,7 +90,7 @@ class Lake:
         """Return the tables of a symbol, sorted by name."""
         prefix = f"{schema}_{check_symbol(symbol)}"
         paths = self.folder("tables").glob(f"{schema}_*.parquet")
-        return sorted(p for p in paths if p.stem == prefix or p.stem.startswith(prefix + "_"))
+        return sorted(p for p in paths if p.stem == prefix or p.stem.startswith(prefix + _PART))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -157,19 +178,31 @@ def finite(value: Any) -> Any:
     return value
 
 
+_FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR)
+
+
 @contextlib.contextmanager
 def _store_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except StoreError:
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG):
-            raise StoreError(
-                f"{path} could not be written: {error.strerror}. What was there before is untouched; "
-                "free space or choose another folder with --lake."
-            ) from error
-        raise
+    except (OSError, pl.exceptions.ComputeError) as error:
+        number = _error_number(error)
+        if number not in _FULL_OR_FORBIDDEN:
+            raise
+        raise StoreError(
+            f"{path} could not be written: {os.strerror(number)}. What was there before is untouched; "
+            "free space or choose another folder with --lake."
+        ) from error
+
+
+def _error_number(error: Exception) -> int:
+    """Return the system's error number; polars hands it on only inside its text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found[1]) if found else 0
 
 
 Progress = Callable[[str, int, int], None]

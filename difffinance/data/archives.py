@@ -1,0 +1,113 @@
+"""Files from outside, read into memory without trusting them: zip members by name, plain, gz and zst files.
+
+Nothing is ever unpacked to disk. Sizes are held against a limit both as declared and as they turn out.
+"""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from difffinance.errors import DataError
+
+_PIECE = 1 << 20
+
+
+class Readable(Protocol):
+    """Anything with `read`."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes."""
+
+
+_MOST_MEMBERS = 1000
+
+
+def read_zip(path: Path, wanted: Callable[[str], bool], *, limit: int) -> dict[str, bytes]:
+    """Return the members of a zip whose base name is `wanted`, by base name.
+
+    Raises `DataError` for a file that is not a whole zip, encrypted or damaged members (CRC), names that lead out of
+    a folder, names that occur twice, and members larger than `limit` bytes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_names(members, path.name)
+            chosen = [m for m in members if not m.is_dir() and wanted(PurePosixPath(m.filename).name)]
+            for member in chosen:
+                _check_member(member, path.name, limit)
+            return {PurePosixPath(m.filename).name: _read_member(archive, m, path.name, limit) for m in chosen}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"is not a whole zip archive: {error or type(error).__name__}. Download it again.", file=path.name
+        ) from None
+
+
+def _check_names(members: list[zipfile.ZipInfo], file: str) -> None:
+    if len(members) > _MOST_MEMBERS:
+        raise DataError(f"holds {len(members)} members. Allowed: at most {_MOST_MEMBERS}.", file=file)
+    seen = set()
+    for member in members:
+        name = member.filename
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in name or "\x00" in name:
+            raise DataError(f"the member name {name[:80]!r} leads out of the archive. Nothing was read.", file=file)
+        base = parts[-1] if parts else ""
+        if base in seen and not member.is_dir():
+            raise DataError(f"two members are named {base[:80]!r}. Allowed: each name once.", file=file)
+        seen.add(base)
+
+
+def _check_member(member: zipfile.ZipInfo, file: str, limit: int) -> None:
+    if member.flag_bits & 0x1:
+        raise DataError(f"{member.filename} is encrypted. Allowed: archives without a password.", file=file)
+    if member.file_size > limit:
+        raise DataError(
+            f"{member.filename} would unpack to {member.file_size} bytes. Allowed: {limit} (data.max_archive_bytes).",
+            file=file,
+        )
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: str, limit: int) -> bytes:
+    with archive.open(member) as stream:
+        data = read_limited(stream, min(limit, member.file_size), f"{file}/{member.filename}")
+    if len(data) != member.file_size:
+        raise DataError(f"{member.filename} is cut short. Download the archive again.", file=file)
+    return data
+
+
+def read_limited(stream: Readable, limit: int, file: str) -> bytes:
+    """Return what is left of a stream; raise `DataError` beyond `limit` bytes.
+
+    The first piece is looked at alone: a stream of zeros, the usual bomb, is refused before it unfolds.
+    """
+    first = stream.read(_PIECE)
+    if b"\x00" in first:
+        raise DataError("holds zero bytes, so it is not a text table.", file=file)
+    rest = stream.read(limit + 1 - len(first)) if len(first) == _PIECE and limit >= len(first) else b""
+    if len(first) + len(rest) > limit:
+        raise DataError(f"unpacks to more than {limit} bytes (data.max_archive_bytes).", file=file)
+    return first + rest if rest else first
+
+
+def read_plain(path: Path, *, limit: int) -> bytes:
+    """Return the content of a plain, `.gz` or `.zst` file; raise `DataError` when it is damaged or beyond `limit`."""
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as stream:
+                return read_limited(stream, limit, path.name)
+        if path.suffix == ".zst":
+            import pyarrow as pa
+
+            with pa.input_stream(str(path), compression="zstd") as stream:
+                return read_limited(stream, limit, path.name)
+        with path.open("rb") as stream:
+            return read_limited(stream, limit, path.name)
+    except DataError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot be unpacked: {error}. Download it again.", file=path.name) from None

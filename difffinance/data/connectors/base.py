@@ -1,0 +1,63 @@
+"""What `fetch` asks of a connector, and what it gets back. Nothing is written here.
+
+A connector is a module with `TAKES` (the options that it reads) and `fetch(request) -> Fetched`. It reads and checks
+everything first; the caller then writes all its tables or none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from difffinance.config import DataConfig
+from difffinance.data.store import Lake, Progress, no_progress
+from difffinance.schemas import Schema
+
+Repairs = dict[str, int]
+"""Rows changed or dropped, by the rule that did it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `fetch`: the words after the source, and the options."""
+
+    what: tuple[str, ...]
+    lake: Lake
+    config: DataConfig
+    options: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = no_progress
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is ready to be written, with what its metadata has to say beyond the schema."""
+
+    schema: Schema
+    symbol: str
+    frame: pl.DataFrame
+    metadata: Mapping[str, Any]
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The answer of a connector: tables, what was repaired, and for order books how exact they are."""
+
+    tables: tuple[Table, ...]
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    verification: Mapping[str, Any] | None = None
+    raw_files: tuple[Path, ...] = ()  # read by the connector; the lake keeps a copy
+    raw_tables: tuple[tuple[Path, Table], ...] = ()  # a vendor's answers, to be kept in the lake under these paths
+    cached: bool | None = None  # answered from the lake without the network; None where there is no network
+
+
+def one_word(request: Request, usage: str) -> str:
+    """Return the only word of the request, or raise `InputError` with the usage."""
+    from difffinance.errors import InputError
+
+    if len(request.what) != 1:
+        given = " ".join(request.what) or "nothing"
+        raise InputError(f"one thing at a time; got {given}. Use: {usage}.")
+    return request.what[0]

@@ -1,0 +1,113 @@
+"""fetch: ask a connector, then write all its tables into the lake, or none.
+
+Adding a source is one file in `connectors` and one line in `SOURCES`.
+"""
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from difffinance.config import DataConfig
+from difffinance.data.connectors.base import Fetched, Request, Table
+from difffinance.data.store import Lake, NewTable, Progress, atomic_file, no_progress, sha256_of
+from difffinance.errors import InputError
+from difffinance.schemas import TIME
+
+SOURCES = {
+    "sample": "difffinance.data.connectors.sample",
+    "lobster": "difffinance.data.connectors.lobster",
+    "yahoo": "difffinance.data.connectors.yahoo",
+    "csv": "difffinance.data.connectors.csv_bars",
+}
+
+
+def fetch_tables(
+    source: str,
+    what: Sequence[str],
+    *,
+    lake: Lake,
+    config: DataConfig,
+    symbol: str | None = None,
+    kind: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    interval: str = "1d",
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Bring `what` from `source` into the lake and return what was written, repaired and verified (CONTRACT 2).
+
+    Everything is read and checked before the first byte is written. Raises `InputError` for an unknown source or an
+    option that the source does not take, `DataError` for bad data, `NetworkError`, and `StoreError` when the lake
+    cannot be written; the lake is then as it was.
+    """
+    if source not in SOURCES:
+        raise InputError(f"source '{source}' is not known. Allowed: {', '.join(SOURCES)}. Try: fetch sample.")
+    connector = import_module(SOURCES[source])
+    given = {"symbol": symbol, "kind": kind, "start": start, "end": end, "interval": interval}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options.keys() - set(connector.TAKES):
+        if (name, options[name]) != ("interval", "1d"):
+            known = ", ".join(f"--{option}" for option in connector.TAKES) or "no options"
+            raise InputError(f"fetch {source} does not take --{name}. It takes: {known}.")
+    options = {name: options[name] for name in connector.TAKES if name in options}
+    request = Request(tuple(what), lake, config, options, progress)
+    fetched: Fetched = connector.fetch(request)
+    tables = _write(fetched, source, lake)
+    answer: dict[str, Any] = {
+        "source": source,
+        "tables": tables,
+        "repairs": [{"rule": rule, "rows": rows} for rule, rows in sorted(fetched.repairs.items()) if rows],
+    }
+    if fetched.verification is not None:
+        answer["verification"] = dict(fetched.verification)
+    if fetched.cached is not None:
+        answer["cached"] = fetched.cached
+    return answer
+
+
+def _write(fetched: Fetched, source: str, lake: Lake) -> list[dict[str, Any]]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    new, answer = [], []
+    for table in fetched.tables:
+        path = lake.table_path(table.schema.name, table.symbol, table.part)
+        new.append(_stamped(path, table, {"source": source, "fetched": now}))
+    raw = [_stamped(path, table, {"source": source, "fetched": now}) for path, table in fetched.raw_tables]
+    for path in fetched.raw_files:
+        _keep_raw(path, lake.folder("raw") / source)
+    lake.write_checked([*raw, *new])
+    for table, written in zip(fetched.tables, new, strict=True):
+        times = table.frame.select(start=pl.col("ts").min().cast(TIME), end=pl.col("ts").max().cast(TIME)).row(0)
+        answer.append(
+            {
+                "schema": table.schema.name,
+                "symbol": table.symbol,
+                "part": table.part,
+                "rows": table.frame.height,
+                "path": str(written.path),
+                "start": None if times[0] is None else times[0].isoformat(),
+                "end": None if times[1] is None else times[1].isoformat(),
+                "sha256": sha256_of(written.path),
+                "source": written.metadata["source"],
+                "synthetic": bool(written.metadata.get("synthetic", False)),
+            }
+        )
+    return answer
+
+
+def _stamped(path: Path, table: Table, defaults: dict[str, Any]) -> NewTable:
+    metadata = {**defaults, "symbol": table.symbol, "part": table.part, **table.metadata}
+    return NewTable(path, table.frame, table.schema, metadata)
+
+
+def _keep_raw(path: Path, folder: Path) -> None:
+    """Copy a raw file into the lake, so that every table can be rebuilt from it."""
+    copy = folder / path.name
+    if copy.exists() and (copy.samefile(path) or sha256_of(copy) == sha256_of(path)):
+        return
+    with atomic_file(copy) as temporary:
+        shutil.copyfile(path, temporary)

@@ -1,0 +1,100 @@
+"""Read tables back from the lake as records, with the instrument that their metadata describes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from difffinance.data.store import Lake, read_metadata
+from difffinance.errors import DataError, NotInLakeError
+from difffinance.records import BarsTable, BookDay, Instrument
+
+
+def load_bars(
+    symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None, adjusted: bool = False, interval: str = "1d"
+) -> BarsTable:
+    """Return the bars of a symbol: as traded (adjusted for splits), or adjusted for dividends too.
+
+    Raises `NotInLakeError`, which names the verb that brings them.
+    """
+    lake = _lake(lake)
+    part = "-".join(p for p in ("" if interval == "1d" else interval, "adjusted" if adjusted else "") if p)
+    advice = f"Bring it with: difffinance fetch {'sample' if symbol == 'SPX' else f'yahoo {symbol}'}"
+    advice += "." if symbol == "SPX" else f", or fetch csv PATH --symbol {symbol}."
+    if adjusted and has_bars(symbol, lake=lake, interval=interval):
+        advice = f"The bars of {symbol} came without dividend-adjusted prices; use adjusted=False."
+    frame, metadata = lake.read_table(lake.table_path("Bars", symbol, part), advice=advice)
+    return BarsTable(
+        instrument=_instrument(symbol, metadata),
+        frame=frame,
+        source=str(metadata["source"]),
+        is_index=bool(metadata.get("is_index", False)),
+        adjusted=adjusted,
+    )
+
+
+def load_book(symbol: str, date: str | None = None, *, lake: Lake | str | os.PathLike[str] | None = None) -> BookDay:
+    """Return one day of order-book data, the newest when no date (YYYY-MM-DD) is given.
+
+    Raises `NotInLakeError`, which names the verb that brings it, and `DataError` when events and depth are not of
+    one import.
+    """
+    lake = _lake(lake)
+    days = book_dates(symbol, lake=lake)
+    where = "sample" if symbol == "SYNTH" else "lobster PATH"
+    if not days or (date is not None and date not in days):
+        known = f" There are: {', '.join(days)}." if days else ""
+        raise NotInLakeError(
+            f"no order-book day of {symbol}{f' on {date}' if date else ''} is in the lake {lake.root}.{known} "
+            f"Bring one with: difffinance fetch {where}."
+        )
+    date = date or days[-1]
+    events, about_events = lake.read_table(lake.table_path("BookEvents", symbol, date))
+    depth, about_depth = lake.read_table(lake.table_path("Depth", symbol, date))
+    if about_events["raw_sha256"] != about_depth["raw_sha256"] or events.height != depth.height:
+        raise DataError(
+            f"events and depth of {symbol} on {date} are not of one import. Fetch the day again: "
+            f"difffinance fetch {where}."
+        )
+    return BookDay(
+        instrument=_instrument(symbol, about_depth),
+        events=events,
+        depth=depth,
+        levels=int(about_depth["levels"]),
+        date=date,
+        synthetic=bool(about_depth["synthetic"]),
+        volume_base=str(about_depth["volume_base"]),
+    )
+
+
+def has_bars(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None, interval: str = "1d") -> bool:
+    """Tell whether the lake holds bars of a symbol."""
+    return _lake(lake).table_path("Bars", symbol, "" if interval == "1d" else interval).is_file()
+
+
+def has_book(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> bool:
+    """Tell whether the lake holds an order-book day of a symbol."""
+    return bool(book_dates(symbol, lake=lake))
+
+
+def book_dates(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> list[str]:
+    """Return the dates of a symbol's order-book days, oldest first."""
+    lake = _lake(lake)
+    depth = {_part(path) for path in lake.tables("Depth", symbol)}
+    return sorted(depth & {_part(path) for path in lake.tables("BookEvents", symbol)})
+
+
+def _lake(lake: Lake | str | os.PathLike[str] | None) -> Lake:
+    return lake if isinstance(lake, Lake) else Lake(lake)
+
+
+def _part(path: Path) -> str:
+    return str(read_metadata(path)["part"])
+
+
+def _instrument(symbol: str, metadata: dict[str, Any]) -> Instrument:
+    return Instrument(
+        symbol,
+        tick_size=float(metadata["tick_size"]),
+        lot_size=float(metadata["lot_size"]),
+        currency=str(metadata["currency"]),
+    )
