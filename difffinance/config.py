@@ -51,14 +51,16 @@ class FlowConfig(Branch):
     partial_cancels: Fraction = Field(0.05, description="cancellations that take only part of the order")
     size_median: Positive = Field(100.0, description="of orders, units of the asset")
     size_log_sd: NotNegative = Field(0.9, description="standard deviation of the log of sizes")
-    queue_sized: Fraction = Field(0.6, description="market orders larger than the best queue that are cut to it")
-    inside: Fraction = Field(0.3, description="limit orders placed inside a spread that has room")
+    queue_sized: Fraction = Field(0.7, description="market orders that take no more than the best queue")
+    sweep_levels: Annotated[int, Field(ge=1, le=100)] = Field(4, description="levels the other market orders take, at most")
+    inside: Fraction = Field(0.1, description="limit orders placed inside the spread, for each tick of room")
     placement_scale: Positive = Field(3.0, description="ticks behind the best price, scale of a power law")
     placement_tail: Positive = Field(1.5, description="exponent of that power law")
     placement_max: Count = Field(200, description="ticks behind the best price, at most")
     parents: Annotated[int, Field(ge=1, le=1000)] = Field(5, description="split orders that trade at the same time")
     memory_tail: Annotated[float, Field(gt=1)] = Field(1.5, description="exponent of the lengths of split orders")
-    refill: Fraction = Field(0.4, description="lean of new limit orders against the recent sign of market orders")
+    refill: Fraction = Field(0.4, description="lean of new limit orders to the side that shows less")
+    value_lean: Fraction = Field(0.5, description="lean of new limit orders towards the value")
     fundamental_volatility: NotNegative = Field(0.015, description="of the value, fraction per session")
     pull_scale: Positive = Field(0.001, description="gap to the value at which split orders mostly close it, fraction")
     intraday: Annotated[float, Field(ge=0, lt=1)] = Field(0.4, description="depth of the U-shape of activity")
@@ -101,10 +103,15 @@ class CalibrationConfig(Branch):
     """`calibrate`: horizons, intervals, placebos, refusals."""
 
     horizons_s: tuple[Positive, ...] = Field((10.0, 60.0), description="seconds of aggregation")
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="of every interval")
-    bootstrap: Annotated[int, Field(ge=20)] = Field(200, description="block-bootstrap replications")
+    bootstrap: Annotated[int, Field(ge=99)] = Field(999, description="block-bootstrap replications")
     permutations: Annotated[int, Field(ge=19)] = Field(199, description="placebo shuffles")
-    min_observations: Annotated[int, Field(ge=20)] = Field(50, description="fewer are refused")
+    folds: Annotated[int, Field(ge=2, le=50)] = Field(5, description="contiguous folds of the out-of-sample R2")
+    min_observations: Annotated[int, Field(ge=50)] = Field(50, description="fewer are refused")
+    inverse_turnover_days: Positive = Field(
+        1.0,
+        description="shares outstanding over daily volume, of the metaorder prior's permanent part; 1 leaves it out, "
+        "as for an index, which has no shares of its own",
+    )
 
 
 class ModelConfig(Branch):

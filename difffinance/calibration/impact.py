@@ -1,0 +1,167 @@
+"""The impact law `dp = lam * sign(q) * |q| ** gamma`: the estimator, and its use on an order-book day.
+
+What it returns is an association between signed flow and price, not a price list (SCIENCE 2.1b): cost functions
+(market.costs) refuse it.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from difffinance.calibration.intervals import compute_intervals
+from difffinance.calibration.likelihood import NOISES, Fit, Sample, fit_noise_model, prepare
+from difffinance.calibration.noise_choice import choose_noise_model
+from difffinance.calibration.order_flow import aggregate_flow, market_orders
+from difffinance.calibration.placebo import out_of_sample_r2, shuffle_placebo
+from difffinance.config import CalibrationConfig
+from difffinance.errors import InputError, RefusedFit
+from difffinance.records import Array, BookDay, ImpactParameters
+
+MIN_OBSERVATIONS = 50
+_REPLICATIONS = 999
+
+
+def fit_impact_law(
+    quantity: ArrayLike,
+    price_change: ArrayLike,
+    *,
+    noise: str = "auto",
+    confidence: float = 0.95,
+    block: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> ImpactParameters:
+    """Fit `price_change = lam * sign(quantity) * |quantity| ** gamma` by maximum likelihood.
+
+    Parameters
+    ----------
+    quantity, price_change
+        Signed quantities and the price changes over the same orders or intervals, in order of time. Quantities of
+        zero say nothing about the law and are dropped; `n_obs` counts the others.
+    noise
+        `gaussian`, `student_t`, `size_dependent`, `both`, or `auto`: chosen from the data (`noise_choice`).
+    confidence
+        Of the intervals.
+    block
+        Length of the bootstrap's blocks, in observations; None chooses it from the data.
+    rng
+        Draws the bootstrap; None is a generator of seed 0, so that the same data give the same answer.
+
+    Returns
+    -------
+    ImpactParameters
+        In raw units (both scales 1). Where no impact can be told from none, gamma means nothing: its interval is
+        the whole line and that of `lam` contains 0.
+
+    Raises
+    ------
+    InputError
+        Arrays of unequal length, not one-dimensional, not numbers, NaN or infinite; an option out of range.
+    RefusedFit
+        Fewer than 50 orders, one size only, one sign only, a price that does not move.
+
+    References
+    ----------
+    SCIENCE 2.4; likelihood and choice of noise in `likelihood` and `noise_choice`, intervals in `intervals`.
+    """
+    _check_options(noise, confidence, block)
+    sample = _check_orders(quantity, price_change, MIN_OBSERVATIONS)
+    rng = np.random.default_rng(0) if rng is None else rng
+    return _fit(sample, noise, confidence, block, rng, _REPLICATIONS)[0]
+
+
+def calibrate_impact(
+    day: BookDay,
+    *,
+    horizon_s: float = 0.0,
+    flow: str = "visible",
+    config: CalibrationConfig | None = None,
+    rng: np.random.Generator | None = None,
+) -> ImpactParameters:
+    """Fit the law to the single market orders of a day (`horizon_s` 0), or to its flow over `horizon_s` seconds.
+
+    The answer carries unit, horizon, flow, volume base, the out-of-sample R2 over contiguous folds and the placebo.
+    `flow` is `visible` (prints against displayed orders) or `all`. Raises `RefusedFit` as `fit_impact_law` does.
+    """
+    config = config or CalibrationConfig()
+    rng = np.random.default_rng(0) if rng is None else rng
+    table = market_orders(day, flow=flow) if horizon_s == 0 else aggregate_flow(day, horizon_s, flow=flow)
+    sample = _check_orders(table["quantity"], table["price_change"], config.min_observations)
+    parameters, fit = _fit(sample, "auto", 0.95, None, rng, config.bootstrap)
+    r2_95, p_value = shuffle_placebo(sample, parameters.r2, permutations=config.permutations, rng=rng)
+    return replace(
+        parameters,
+        unit="order" if horizon_s == 0 else "aggregate",
+        horizon_s=float(horizon_s),
+        flow=flow,
+        volume_base=day.volume_base,
+        r2_oos=out_of_sample_r2(sample, fit.noise, folds=config.folds),
+        placebo_r2_95=r2_95,
+        placebo_p_value=p_value,
+    )
+
+
+def _fit(
+    sample: Sample, noise: str, confidence: float, block: int | None, rng: np.random.Generator, replications: int
+) -> tuple[ImpactParameters, Fit]:
+    fit = choose_noise_model(sample) if noise == "auto" else fit_noise_model(sample, noise)
+    found = compute_intervals(sample, fit, confidence=confidence, block=block, rng=rng, replications=replications)
+    residual = sample.change - sample.predict(fit.amplitude, fit.gamma)
+    parameters = ImpactParameters(
+        lam=fit.amplitude * sample.change_scale * math.exp(-fit.gamma * sample.log_centre),
+        gamma=fit.gamma,
+        lam_se=found.lam_se,
+        gamma_se=found.gamma_se,
+        lam_ci=found.lam_ci,
+        gamma_ci=found.gamma_ci,
+        r2=1.0 - float(residual @ residual) / float(sample.change @ sample.change),
+        n_obs=len(sample.change),
+        noise=fit.noise,
+        lam_gamma_corr=found.correlation,
+    )
+    return parameters, fit
+
+
+def _check_options(noise: str, confidence: float, block: int | None) -> None:
+    if noise != "auto" and noise not in NOISES:
+        raise InputError(f"noise '{noise}' is not known. Allowed: auto, {', '.join(NOISES)}.")
+    if not 0.0 < confidence < 1.0:
+        raise InputError(f"confidence = {confidence} is not allowed. Allowed: above 0 and below 1, e.g. 0.95.")
+    if block is not None and (block != int(block) or block < 1):
+        raise InputError(f"block = {block} is not allowed. Allowed: a whole number of observations from 1, or None.")
+
+
+def _check_orders(quantity: ArrayLike, price_change: ArrayLike, minimum: int) -> Sample:
+    q, y = _as_numbers("quantity", quantity), _as_numbers("price_change", price_change)
+    if len(q) != len(y):
+        raise InputError(
+            f"quantity and price_change must have equal length; got {len(q)} and {len(y)}. "
+            "Price changes are usually one shorter: pass quantity[1:]."
+        )
+    q, y = q[q != 0.0], y[q != 0.0]
+    if len(q) < minimum:
+        raise RefusedFit(f"{len(q)} orders with a quantity are too few to tell lam and gamma; at least {minimum}.")
+    if np.ptp(np.log(np.abs(q))) < 1e-9:
+        raise RefusedFit(f"all {len(q)} orders have the size {abs(q[0]):g}; gamma needs orders of different sizes.")
+    if np.all(q > 0.0) or np.all(q < 0.0):
+        raise RefusedFit(
+            f"all {len(q)} orders are {'buys' if q[0] > 0 else 'sells'}; the law cannot be told from a drift. "
+            "Pass signed quantities of both sides."
+        )
+    if np.ptp(y) == 0.0:
+        raise RefusedFit(f"the price change is {y[0]:g} for all {len(y)} orders; there is nothing to explain.")
+    return prepare(q, y)
+
+
+def _as_numbers(name: str, values: ArrayLike) -> Array:
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be numbers; got {type(values).__name__} that cannot be read as such.") from None
+    if array.ndim != 1:
+        raise InputError(f"{name} must be one-dimensional; got the shape {array.shape}.")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise InputError(f"{name} must be finite; got {array[bad[0]]} at position {bad[0]} ({len(bad)} in all).")
+    return array

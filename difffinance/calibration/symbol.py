@@ -1,0 +1,154 @@
+"""`calibrate SYMBOL`: every fit of its newest order-book day, what was refused and why, and what may be charged."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from difffinance.calibration.costs import load_costs
+from difffinance.calibration.impact import calibrate_impact
+from difffinance.calibration.order_flow import FLOWS
+from difffinance.config import CalibrationConfig
+from difffinance.data.loading import has_bars, has_book, load_book
+from difffinance.data.store import Lake, Progress, check_symbol, no_progress, sha256_of
+from difffinance.errors import InputError, NotInLakeError, RefusedFit
+from difffinance.records import BookDay, ImpactParameters
+from difffinance.schemas import IMPACT_FITS
+
+PLACEBO_LEVEL = 0.05
+_BARS = (
+    "bars do not say who began a trade, and a volume signed by the bar's own return is a function of what it should "
+    "explain: the fit would be large even without impact. Fetch an order-book day: difffinance fetch lobster PATH."
+)
+
+
+def calibrate_symbol(
+    symbol: str,
+    *,
+    lake: Lake,
+    config: CalibrationConfig | None = None,
+    horizons: Sequence[float] | None = None,
+    seed: int = 7,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Fit the law to single orders and to every horizon, visible and all flow; write the accepted fits to the lake.
+
+    Returns `symbol`, `fits`, `refused` (unit, horizon_s, flow, reason), `costs` (the prior that may be charged), and
+    for an order-book day `date`, `synthetic` and `path`. `horizons` in seconds; None takes those of the configuration.
+    Raises `NotInLakeError` where the lake holds neither an order-book day nor bars of the symbol.
+    """
+    config = config or CalibrationConfig()
+    seconds = _check_horizons(config.horizons_s if horizons is None else horizons)
+    check_symbol(symbol)
+    book, bars = has_book(symbol, lake=lake), has_bars(symbol, lake=lake)
+    if not book and not bars:
+        raise NotInLakeError(
+            f"no order-book day and no bars of {symbol} are in the lake {lake.root}. Bring some with: difffinance "
+            f"fetch sample, fetch lobster PATH or fetch csv PATH --symbol {symbol}."
+        )
+    answer: dict[str, Any] = {"symbol": symbol, "fits": [], "refused": []}
+    if book:
+        answer |= _calibrate_day(load_book(symbol, lake=lake), lake, config, seconds, seed, progress)
+    if bars:
+        answer["refused"].append({"unit": "bars", "horizon_s": None, "flow": None, "reason": _BARS})
+    answer["costs"] = asdict(load_costs(symbol, lake=lake, config=config))
+    return answer
+
+
+def _check_horizons(horizons: Sequence[float]) -> list[float]:
+    seconds = sorted({float(horizon) for horizon in horizons})
+    if not seconds or not all(0.001 <= horizon <= 86_400.0 for horizon in seconds):
+        raise InputError(f"horizons {list(horizons)} are not allowed. Allowed: 0.001 to 86400 seconds, e.g. 10.")
+    return seconds
+
+
+def _calibrate_day(
+    day: BookDay, lake: Lake, config: CalibrationConfig, seconds: list[float], seed: int, progress: Progress
+) -> dict[str, Any]:
+    cases = [(horizon, flow) for horizon in [0.0, *seconds] for flow in FLOWS]
+    fits: list[ImpactParameters] = []
+    refused = []
+    for done, (horizon, flow) in enumerate(cases):
+        progress("calibrate", done, len(cases))
+        # Each fit has its own generator, so that asking for one horizon more changes no other fit.
+        rng = np.random.default_rng([seed, round(horizon * 1e3), FLOWS.index(flow)])
+        try:
+            fits.append(_accept(calibrate_impact(day, horizon_s=horizon, flow=flow, config=config, rng=rng)))
+        except RefusedFit as reason:
+            unit = "order" if horizon == 0.0 else "aggregate"
+            refused.append({"unit": unit, "horizon_s": horizon, "flow": flow, "reason": str(reason)})
+    progress("calibrate", len(cases), len(cases))
+    path = _write(day, fits, lake, config, seed)
+    return {
+        "fits": [_as_answer(fit) for fit in fits],
+        "refused": refused,
+        "date": day.date,
+        "synthetic": day.synthetic,
+        "path": str(path),
+    }
+
+
+def _accept(fit: ImpactParameters) -> ImpactParameters:
+    """Return the fit, or raise `RefusedFit` where chance could have made it."""
+    assert fit.placebo_p_value is not None and fit.placebo_r2_95 is not None
+    if fit.placebo_p_value > PLACEBO_LEVEL:
+        raise RefusedFit(
+            f"flow shuffled in blocks explains as much: R2 {fit.r2:.3g} against a 95th percentile of "
+            f"{fit.placebo_r2_95:.3g}, permutation p-value {fit.placebo_p_value:.3g} (n {fit.n_obs})."
+        )
+    if not np.isfinite(fit.gamma_ci).all():
+        raise RefusedFit(f"lam cannot be told from 0 once gamma is free (n {fit.n_obs}), so gamma means nothing.")
+    return fit
+
+
+def _as_answer(fit: ImpactParameters) -> dict[str, Any]:
+    names = "unit horizon_s flow lam gamma lam_se gamma_se r2 r2_oos n_obs price_scale quantity_scale volume_base noise"
+    return {
+        **{name: getattr(fit, name) for name in names.split()},
+        "lam_ci95": list(fit.lam_ci),
+        "gamma_ci95": list(fit.gamma_ci),
+        "lam_gamma_corr": fit.lam_gamma_corr,
+        "placebo": {"r2_95": fit.placebo_r2_95, "p_value": fit.placebo_p_value},
+    }
+
+
+def _write(day: BookDay, fits: list[ImpactParameters], lake: Lake, config: CalibrationConfig, seed: int) -> Any:
+    symbol = day.instrument.symbol
+    rows = [_row(fit, symbol, day.events["ts"][0], day.events["ts"][-1]) for fit in fits]
+    types = {name: column.dtype for name, column in IMPACT_FITS.columns.items()}
+    frame = pl.DataFrame(rows, schema=types).sort(IMPACT_FITS.key)
+    source = lake.table_path("BookEvents", symbol, day.date)
+    metadata = {
+        "source": source.name,
+        "source_sha256": sha256_of(source) if source.is_file() else None,
+        "symbol": symbol,
+        "date": day.date,
+        "synthetic": day.synthetic,
+        "currency": day.instrument.currency,
+        "tick_size": day.instrument.tick_size,
+        "lot_size": day.instrument.lot_size,
+        "config": config.model_dump(mode="json"),
+        "seed": seed,
+    }
+    return lake.write_table(lake.folder("fits") / f"impact_{symbol}.parquet", frame, IMPACT_FITS, metadata)
+
+
+def _row(fit: ImpactParameters, symbol: str, start: datetime, end: datetime) -> dict[str, Any]:
+    same = (
+        "unit horizon_s flow lam gamma lam_se gamma_se r2 r2_oos n_obs noise placebo_r2_95 placebo_p_value price_scale"
+    )
+    names = [*same.split(), "quantity_scale", "volume_base"]
+    return {
+        "symbol": symbol,
+        "fold": "full",
+        **{name: getattr(fit, name) for name in names},
+        "lam_lower": fit.lam_ci[0],
+        "lam_upper": fit.lam_ci[1],
+        "gamma_lower": fit.gamma_ci[0],
+        "gamma_upper": fit.gamma_ci[1],
+        "start": start,
+        "end": end,
+    }
