@@ -8,15 +8,16 @@ and V buying and selling back leaves no profit (Huberman & Stanzl 2004), and it 
     path open x (1 + side x (half spread + temporary * sigma * |v|^exponent)) + raw open x permanent * sigma * v / 2
 
 (Almgren et al. 2005: the trade itself pays half of its own permanent impact; of the raw price, like the shift: half
-of the path's price would leave a second-order profit to whoever sells first and buys back). Holdings are marked at the column's
-own path, so a holder gains on paper what his buying moved (`Ledger.paper_gain`); selling takes it back.
+of the path's price would leave a second-order profit to whoever sells first and buys back). Holdings are marked at
+the column's own path, so a holder gains on paper what his buying moved (`Ledger.paper_gain`); selling takes it back.
 """
 
 from dataclasses import dataclass, fields
 
 import numpy as np
 
-from difffinance.errors import CostLawError, InputError
+from difffinance.errors import InputError
+from difffinance.market.costs import check_cost_law
 from difffinance.records import Array, CostLaw
 
 
@@ -38,12 +39,7 @@ class Charges:
             if impact.any():
                 raise InputError("columns with impact need a cost law. Allowed: costs=load_costs(symbol).")
             return cls(fee_bps / 1e4, half_spread_bps / 1e4, np.zeros(len(impact)), np.zeros(len(impact)), 1.0)
-        if not isinstance(law, CostLaw) or law.kind not in ("propagator", "metaorder_prior"):
-            kind = getattr(law, "kind", type(law).__name__)
-            raise CostLawError(
-                f"a law of kind '{kind}' describes the market and is not a price list. Allowed: a CostLaw of kind "
-                "propagator or metaorder_prior; use load_costs(symbol)."
-            )
+        law = check_cost_law(law)
         return cls(
             fee_bps / 1e4,
             half_spread_bps / 1e4,

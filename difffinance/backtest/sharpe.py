@@ -27,7 +27,7 @@ def sharpe_ratio(returns: Array) -> float | None:
 
 
 def sharpe_standard_error(sharpe: float, n_obs: int, *, periods_per_year: float = 1.0) -> float:
-    """Return `sqrt((1 + SR^2 / 2) / T)`, annualised by `sqrt(periods_per_year)`; iid normal returns (Lo 2002, eq. 9)."""
+    """Return `sqrt((1 + SR^2 / 2) / T)`, annualised; for iid normal returns (Lo 2002, eq. 9)."""
     _need(n_obs >= 1, "n_obs", n_obs, "at least 1")
     return float(np.sqrt((1.0 + 0.5 * sharpe**2) / n_obs * periods_per_year))
 
@@ -87,7 +87,10 @@ def deflated_sharpe_ratio(
 def minimum_track_record_length(
     sharpe: float, skew: float = 0.0, kurtosis: float = 3.0, benchmark: float = 0.0, alpha: float = 0.05
 ) -> float:
-    """Return the observations needed before `sharpe` beats `benchmark` at level `alpha` (Bailey & Lopez de Prado 2012)."""
+    """Return the observations that `sharpe` needs to beat `benchmark` at level `alpha`.
+
+    Bailey & Lopez de Prado 2012, eq. 11.
+    """
     _need(0 < alpha < 1, "alpha", alpha, "above 0 and below 1")
     if sharpe <= benchmark:
         raise InputError(

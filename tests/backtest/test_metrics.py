@@ -22,11 +22,11 @@ from difffinance.backtest.metrics import (
 from difffinance.backtest.selection import _bootstrap_variance, stationary_indices
 from difffinance.errors import InputError
 
-CONTRACT_KEYS = set(
-    "total_return cagr sharpe sharpe_se probabilistic_sharpe deflated_sharpe sortino calmar max_drawdown "
-    "longest_drawdown win_rate profit_factor volatility skew kurtosis var95 cvar95 turnover fees slippage_bps "
-    "impact_bps trades exposure periods_per_year n_obs".split()
-)
+CONTRACT_KEYS = {
+    *("total_return", "cagr", "sharpe", "sharpe_se", "probabilistic_sharpe", "deflated_sharpe", "sortino", "calmar"),
+    *("max_drawdown", "longest_drawdown", "win_rate", "profit_factor", "volatility", "skew", "kurtosis", "var95"),
+    *("cvar95", "turnover", "fees", "slippage_bps", "impact_bps", "trades", "exposure", "periods_per_year", "n_obs"),
+}
 MISSING_IN_A_SERIES = {"turnover", "fees", "slippage_bps", "impact_bps", "trades"}
 
 

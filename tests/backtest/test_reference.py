@@ -1,4 +1,5 @@
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_finer_slicing_converges(law):
         )
         costs.append(float(np.sum(quantity * (ledger.fill_price - 50.0))))
     limit = 1e5 * 50 * 0.314 * 0.01 * 0.1 / 2
-    assert all(a > b > limit for a, b in zip(costs, costs[1:], strict=False))
+    assert all(a > b > limit for a, b in pairwise(costs))
 
 
 def test_an_order_moves_the_path_by_the_law(law):

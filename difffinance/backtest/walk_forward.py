@@ -1,0 +1,315 @@
+"""Walk forward through the bars: forecast, look, decide, trade at the next open; all strategies side by side.
+
+After the close of bar t every column gets the conditions known then; its trader decides a participation, the rules
+are applied, and the order is filled at the open of bar t + 1. Nothing before the first test bar is traded on, and
+nothing after t is looked at.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+
+import numpy as np
+import polars as pl
+
+from difffinance.agents.base import BarTrader
+from difffinance.backtest.bar_conditions import BarHistory, Desk, bar_conditions, orders_within_rules, read_history
+from difffinance.backtest.engine import largest_gap, run_vectorbt
+from difffinance.backtest.metrics import Metrics, compute_metrics
+from difffinance.backtest.reference import Charges, Ledger, ReferenceMarket
+from difffinance.backtest.sharpe import sharpe_ratio
+from difffinance.backtest.signals import make_forecast
+from difffinance.config import BacktestConfig
+from difffinance.data.store import Progress, no_progress
+from difffinance.errors import InputError
+from difffinance.market.costs import almgren_prior
+from difffinance.records import Array, BacktestResult, BarsTable, Conditions, CostLaw
+from difffinance.schemas import EQUITY
+
+ENGINE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Column:
+    """One portfolio: what it believes, who trades for it, with how much, in which world."""
+
+    signal: str
+    executor: str
+    capital: float
+    impact: bool
+
+    @property
+    def strategy(self) -> str:
+        """The name that `backtest --strategy` takes."""
+        return f"{self.signal}/{self.executor}"
+
+    def __str__(self) -> str:
+        return f"{self.strategy}/{self.capital:.0f}/{'impact' if self.impact else 'no_impact'}"
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """All columns of one walk: the ledger is (T, N) over the test bars, wealth as vectorbt accounts for it."""
+
+    symbol: str
+    columns: tuple[Column, ...]
+    ts: Array  # (T,)
+    ledger: Ledger
+    equity: Array  # (T, N)
+    engine_gap: float
+    corrected: Array  # (N,) orders that asked for more than the rules allow
+    unfilled: Array  # (N,) orders into bars without trading
+    periods_per_year: int
+    notes: tuple[str, ...]
+
+    def find(self, signal: str, executor: str, capital: float, *, impact: bool = True) -> int:
+        """Return the number of a column."""
+        wanted = Column(signal, executor, float(capital), impact)
+        if wanted not in self.columns:
+            raise InputError(f"no column {wanted}. There are: {', '.join(map(str, self.columns))}.")
+        return self.columns.index(wanted)
+
+    @property
+    def returns(self) -> Array:
+        """Simple returns per bar, `(T, N)`, the first against the starting capital."""
+        start = np.array([c.capital for c in self.columns])
+        wealth = np.vstack([start, self.equity])
+        return wealth[1:] / wealth[:-1] - 1.0
+
+    def result(self, number: int) -> BacktestResult:
+        """Return one column as a `BacktestResult`; its Sharpe ratio is deflated by the strategies it competed with."""
+        column = self.columns[number]
+        result = BacktestResult(
+            symbol=self.symbol,
+            strategy=column.strategy,
+            capital=column.capital,
+            equity=self._equity_table(number),
+            orders=self._orders(number),
+            periods_per_year=self.periods_per_year,
+            metrics={},
+            impact=column.impact,
+            notes=self.notes,
+        )
+        return replace(result, metrics=self._metrics(result, column))
+
+    def _metrics(self, result: BacktestResult, column: Column) -> Metrics:
+        rivals = [i for i, c in enumerate(self.columns) if (c.capital, c.impact) == (column.capital, column.impact)]
+        sharpes = [s for i in rivals if (s := sharpe_ratio(self.returns[:, i])) is not None]
+        variance = float(np.var(sharpes, ddof=1)) if len(sharpes) > 1 else 0.0
+        return compute_metrics(result, n_trials=max(len(sharpes), 1), trial_variance=variance)
+
+    def _equity_table(self, number: int) -> pl.DataFrame:
+        book = {f.name: getattr(self.ledger, f.name)[:, number] for f in fields(Ledger)}
+        table = pl.DataFrame(
+            {
+                "run": pl.repeat(str(self.columns[number]), len(self.ts), eager=True),
+                "ts": self._times(),
+                "equity": self.equity[:, number],
+                "cash": book["cash"],
+                "position": book["position"],
+                "turnover": np.abs(book["quantity"]) * book["path_open"],
+                "fees": book["fees"],
+                "slippage": book["spread_cost"] + book["temporary_cost"],
+                "impact_cost": book["permanent_cost"],
+            }
+        )
+        return EQUITY.check(table)
+
+    def _times(self) -> pl.Series:
+        return pl.Series(self.ts).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
+
+    def _orders(self, number: int) -> pl.DataFrame:
+        book = {f.name: getattr(self.ledger, f.name)[:, number] for f in fields(Ledger)}
+        table = pl.DataFrame(
+            {
+                "ts": self._times(),
+                "side": np.sign(book["quantity"]).astype(np.int8),
+                "quantity": np.abs(book["quantity"]),
+                "participation": book["participation"],
+                "price": book["fill_price"],
+                "path_open": book["path_open"],
+                "value": np.abs(book["quantity"]) * book["path_open"],
+                **{name: book[name] for name in ("fees", "spread_cost", "temporary_cost", "permanent_cost")},
+            }
+        )
+        return table.filter(pl.col("side") != 0)
+
+
+def run_backtest(
+    trader: BarTrader,
+    bars: BarsTable,
+    *,
+    costs: CostLaw | None,
+    config: BacktestConfig | None = None,
+    signal: str = "momentum",
+    capital: float | None = None,
+    seed: int = 7,
+    progress: Progress = no_progress,
+) -> BacktestResult:
+    """Walk one strategy forward; `costs=None` is the same strategy in a world without impact (fees and spread stay).
+
+    Without `costs` the trader still expects the published prior, so that both worlds see one strategy. Raises
+    `InputError` for too few bars and `CostLawError` for a law that is no price list.
+    """
+    config = config or BacktestConfig()
+    run = run_walk_forward(
+        {trader.name or "trader": trader},
+        bars,
+        costs=costs,
+        config=config,
+        signals=(signal,),
+        capitals=(config.capital if capital is None else capital,),
+        impacts=(costs is not None,),
+        seed=seed,
+        progress=progress,
+    )
+    return run.result(0)
+
+
+def run_walk_forward(
+    traders: Mapping[str, BarTrader],
+    bars: BarsTable,
+    *,
+    costs: CostLaw | None,
+    config: BacktestConfig,
+    signals: Sequence[str] = ("momentum", "buy_and_hold"),
+    capitals: Sequence[float] = (),
+    impacts: Sequence[bool] = (True, False),
+    seed: int = 7,
+    progress: Progress = no_progress,
+) -> WalkForward:
+    """Walk every signal x trader x capital x world forward in one pass over the bars.
+
+    `capitals` defaults to `config.capital`. Columns with and without impact draw the same random numbers. Wealth is
+    accounted for by vectorbt and must agree with the reference simulator.
+    """
+    history = read_history(bars, config)
+    columns = _make_columns(signals, traders, capitals or (config.capital,), impacts)
+    law = costs if costs is not None else almgren_prior()
+    forecasts = {s: make_forecast(s, history.close, history.sigma, config) for s in signals}
+    first = config.estimation_bars
+    for name, forecast in forecasts.items():
+        if not np.isfinite(forecast.signal[first - 1]):
+            raise InputError(
+                f"signal '{name}' has no forecast yet at bar {first}. Allowed: backtest.estimation_bars above "
+                f"momentum_window plus volatility_window, {config.momentum_window + config.volatility_window + 1}."
+            )
+    capital = np.array([c.capital for c in columns])
+    charges = Charges.of_law(
+        costs, np.array([c.impact for c in columns]), fee_bps=config.fee_bps, half_spread_bps=config.half_spread_bps
+    )
+    market = ReferenceMarket(history.open[first:], history.close[first:], capital=capital, charges=charges)
+    desk = Desk(tuple(forecasts[c.signal] for c in columns), capital, law, config)
+    corrected, unfilled = _walk(desk, history, market, _seats(columns, traders), first, seed, progress)
+    run = _account(market.ledger, columns, history.ts[first:], charges.fee)
+    gap = largest_gap(run, market.ledger.equity)
+    if gap > ENGINE_TOLERANCE:
+        raise RuntimeError(f"vectorbt and the reference simulator differ by {gap:.2e} of wealth: a defect.")
+    notes = _notes(bars, config, costs, history.ts[first], corrected, unfilled)
+    return WalkForward(
+        bars.instrument.symbol,
+        columns,
+        history.ts[first:],
+        market.ledger,
+        run,
+        gap,
+        corrected,
+        unfilled,
+        config.periods_per_year,
+        notes,
+    )
+
+
+def _make_columns(
+    signals: Sequence[str], traders: Mapping[str, BarTrader], capitals: Sequence[float], impacts: Sequence[bool]
+) -> tuple[Column, ...]:
+    columns = tuple(Column(s, t, float(c), i) for s, t, c, i in product(signals, traders, capitals, impacts))
+    bad = [c.capital for c in columns if not (np.isfinite(c.capital) and c.capital > 0)]
+    if not columns or bad or len(set(columns)) < len(columns):
+        raise InputError(
+            f"signals {list(signals)}, traders {list(traders)}, capitals {list(capitals)}. "
+            "Allowed: at least one of each, none twice, capitals above 0."
+        )
+    return columns
+
+
+def _seats(columns: tuple[Column, ...], traders: Mapping[str, BarTrader]) -> list[tuple[BarTrader, Array]]:
+    """Return each trader with the rows it decides on together: one batch per world, in the same order."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for i, column in enumerate(columns):
+        groups.setdefault((column.executor, column.impact), []).append(i)
+    return [(traders[name], np.array(rows)) for (name, _), rows in groups.items()]
+
+
+def _walk(
+    desk: Desk,
+    history: BarHistory,
+    market: ReferenceMarket,
+    seats: list[tuple[BarTrader, Array]],
+    first: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[Array, Array]:
+    count = len(desk.capital)
+    corrected, unfilled = np.zeros(count, dtype=int), np.zeros(count, dtype=int)
+    for bar in range(first - 1, len(history) - 1):
+        sigma, volume = history.sigma[bar], history.volume[bar]
+        if not (sigma > 0 and volume > 0):  # a suspended symbol: nothing to expect, nothing to trade
+            market.trade(np.zeros(count), sigma=1.0, volume=1.0)
+            continue
+        conditions = bar_conditions(desk, history, market, bar)
+        wanted = np.zeros(count)
+        for trader, rows in seats:
+            part = Conditions(conditions.state[rows], conditions.opponents[rows], conditions.constraints[rows])
+            wanted[rows] = trader.participation(part, np.random.default_rng([seed, bar]))
+        smallest = desk.config.min_order * market.wealth(history.close[bar]) / history.close[bar]
+        quantity, broken = orders_within_rules(
+            wanted, conditions, market, volume=volume, lot=history.lot, smallest=smallest
+        )
+        corrected += broken
+        if not history.traded[bar + 1]:
+            unfilled += quantity != 0
+            quantity = np.zeros(count)
+        market.trade(quantity, sigma=sigma, volume=volume)
+        progress("backtest", bar - first + 2, len(history) - first)
+    return corrected, unfilled
+
+
+def _account(ledger: Ledger, columns: tuple[Column, ...], ts: Array, fee: float) -> Array:
+    """Return the wealth that vectorbt finds for the same orders, prices and charges."""
+    # vectorbt has no margin account: what shorts and overnight gaps need is lent, and taken off again.
+    gross = np.max(np.abs(ledger.position) * np.maximum(ledger.path_open, ledger.path_close), axis=0)
+    debt = np.maximum(-np.min(ledger.cash, axis=0), 0.0)
+    run = run_vectorbt(
+        ledger.quantity,
+        ledger.path_open,
+        ledger.path_close,
+        ledger.slippage,
+        fee,
+        capital=np.array([c.capital for c in columns]),
+        credit=2.0 * (gross + debt),
+        ts=ts,
+        names=[str(c) for c in columns],
+    )
+    return run.equity
+
+
+def _notes(
+    bars: BarsTable, config: BacktestConfig, costs: CostLaw | None, first: object, corrected: Array, unfilled: Array
+) -> tuple[str, ...]:
+    symbol, day = bars.instrument.symbol, str(first)[:10]
+    notes = [f"the first {config.estimation_bars} bars are only estimated on; the first test bar is {day}"]
+    if bars.is_index:
+        notes.append(
+            f"{symbol} is an index: it cannot be traded itself and has no dollar volume of its own; "
+            f"{config.index_dollar_volume:,.0f} a day is assumed (backtest.index_dollar_volume)"
+        )
+    adjusted = "adjusted for dividends" if bars.adjusted else "as traded (splits only): dividends are not counted"
+    notes.append(f"prices are {adjusted}")
+    notes.append("idle cash and debt bear no interest, short positions no borrowing fee")
+    notes.append(f"cost law: {costs}" if costs is not None else "no impact: fees and half spread only")
+    if corrected.any():
+        notes.append(f"{int(corrected.sum())} orders asked for more than the rules allow and were cut before sending")
+    if unfilled.any():
+        notes.append(f"{int(unfilled.sum())} orders fell on bars without trading and were not filled")
+    return tuple(notes)
