@@ -1,0 +1,81 @@
+"""The teacher: the law of good plans for a condition, solved from the utility itself.
+
+The utility of a plan is the sum over bars of `w f_k - a/2 (w sigma)^2 - costs` with the state's own numbers (see
+`diffusion.features`); f_k fades by the signal's decay, and where the opponents are known their persistent flow drifts
+the price and their following adds a transient cost with an exponential kernel (positive definite, so the problem stays
+convex). Permanent impact is charged once, half of it on the trade; the mark-up of what is already held is not counted
+as a profit. The plan looks past H: H single bars, then blocks of 1, 2, 4, ... 128 bars with one trade rate each, and
+the first H are kept.
+
+The target is a law, not a point: the logit quantal response (SCIENCE 4.7), Gaussian around the optimum with covariance
+temperature times the inverse Hessian, then projected on the rules. The temperature is set per condition so that the
+first trade has a standard deviation of `spread` plan units.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from difffinance.diffusion.constraints import PlanConstraints, project
+from difffinance.diffusion.features import Problem, read_problem
+from difffinance.diffusion.rules import plan_rules
+from difffinance.market.observation import STATE_INDEX
+from difffinance.records import Array, Conditions
+from difffinance.simulation.bars import Outlook, opponent_outlook
+from difffinance.training.objective import BLOCKS, Objective, maximise
+
+_PERMANENT = STATE_INDEX["permanent_impact"]
+_SMOOTH_LAW = 0.25  # |y| is smoothed this wide for the curvature of the law, which a kink would make singular
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Plans in plan units (`Problem.scale`), `(B, H)`: the optimum and one draw of the law around it."""
+
+    optimum: Array
+    drawn: Array
+    problem: Problem
+
+
+def teach(conditions: Conditions, horizon: int, rng: np.random.Generator, *, spread: float = 0.15) -> Teaching:
+    """Return optimum and quantal response for each condition; thousands per second."""
+    problem = read_problem(conditions)
+    outlook = opponent_outlook(conditions.opponents, np.asarray(conditions.state)[:, _PERMANENT])
+    noise = rng.standard_normal((len(conditions), horizon))
+    optimum, drawn = np.empty_like(noise), np.empty_like(noise)
+    for start in range(0, len(conditions), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        part = Conditions(conditions.state[rows], conditions.opponents[rows], conditions.constraints[rows])
+        objective = Objective(_rows(problem, rows), _rows(outlook, rows), horizon)
+        rules = scaled_rules(part, objective.problem, horizon)
+        plan = maximise(objective, scaled_rules(part, objective.problem, horizon + len(BLOCKS)))
+        best = project(plan[:, :horizon], rules)
+        covariance = np.linalg.inv(objective.curvature(plan, _SMOOTH_LAW))[:, :horizon, :horizon]
+        covariance *= (spread**2 / covariance[:, 0, 0])[:, None, None]
+        root = np.linalg.cholesky(covariance)
+        optimum[rows] = best
+        drawn[rows] = project(best + np.einsum("bij,bj->bi", root, noise[rows]), rules)
+    return Teaching(optimum, drawn, problem)
+
+
+def plan_utility(plans: Array, conditions: Conditions) -> Array:
+    """Return the utility of `(B, H)` plans (plan units) in units of `kappa s^2`, followed by doing nothing."""
+    problem = read_problem(conditions)
+    outlook = opponent_outlook(conditions.opponents, np.asarray(conditions.state)[:, _PERMANENT])
+    objective = Objective(problem, outlook, plans.shape[1])
+    rest = np.zeros((len(plans), len(BLOCKS)))
+    return objective.value(np.concatenate([plans, rest], axis=1), 0.0)
+
+
+def scaled_rules(conditions: Conditions, problem: Problem, horizon: int) -> PlanConstraints:
+    """Return the rules in plan units, without the lot grid."""
+    rules, unit = plan_rules(conditions, horizon), problem.unit[:, None]
+    return PlanConstraints(
+        rules.lower / unit, rules.upper / unit, None, rules.prefix_lower / unit, rules.prefix_upper / unit
+    )
+
+
+def _rows(record: "Problem | Outlook", rows: slice) -> "Problem | Outlook":
+    values = {k: v[rows] if isinstance(v, np.ndarray) else v for k, v in vars(record).items()}
+    return type(record)(**values)
