@@ -235,9 +235,7 @@ def run_messages(orders, levels, bits, top, fills, messages, start, codes, done)
                 orders, levels, bits, top, fills, m.order_id, m.side, m.price, m.quantity, m.owner
             )
         else:
-            codes[i], done[i] = place_market(
-                orders, levels, bits, top, fills, m.order_id, m.side, m.quantity, m.owner
-            )
+            codes[i], done[i] = place_market(orders, levels, bits, top, fills, m.order_id, m.side, m.quantity, m.owner)
     return len(messages)
 
 

@@ -124,7 +124,9 @@ class ReferenceBook:
         """Return (2, L, 2): price and quantity of the best bid and ask levels, 0 where there is none."""
         out = np.zeros((2, levels, 2), np.int64)
         for row, side in enumerate((1, -1)):
-            prices = sorted((p for (s, p), queue in self.queues.items() if s == side and queue), key=lambda p: -side * p)
+            prices = sorted(
+                (p for (s, p), queue in self.queues.items() if s == side and queue), key=lambda p: -side * p
+            )
             for k, price in enumerate(prices[:levels]):
                 out[row, k] = price, sum(order.quantity for order in self.queues[side, price])
         return out

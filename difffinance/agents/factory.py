@@ -1,0 +1,63 @@
+"""Makes the participants of a market by kind. A new kind is one file and one line in `REGISTRY`."""
+
+from collections.abc import Sequence
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from difffinance.agents.base import Agent
+from difffinance.errors import InputError
+from difffinance.market.observation import KINDS
+
+REGISTRY = {
+    "market_maker": "market_maker.MarketMaker",
+    "speculator": "speculator.Speculator",
+    "arbitrageur": "arbitrageur.Arbitrageur",
+    "informed": "informed.InformedTrader",
+    "diffusion": "diffusion_agent.DiffusionAgent",
+}
+
+
+class AgentFactory:
+    """Builds populations reproducibly: same arguments, same agents, same random numbers."""
+
+    @staticmethod
+    def create(kind: str, seat: int = 0, *, model: Any = None, **options: Any) -> Agent:
+        """Return one agent of `kind` for `seat`; a diffusion agent without `model` loads the shipped sample model."""
+        if kind not in REGISTRY:
+            raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(REGISTRY)}.")
+        module, name = REGISTRY[kind].split(".")
+        agent_class = getattr(import_module(f"difffinance.agents.{module}"), name)
+        if kind == "diffusion":
+            return agent_class(_sample_model() if model is None else model, seat=seat, **options)
+        return agent_class(seat, **options)
+
+    @staticmethod
+    def create_population(kinds: Sequence[str], *, seed: int = 0, model: Any = None) -> list[Agent]:
+        """Return one agent per kind, in seats 0, 1, ..."""
+        if model is None and "diffusion" in kinds:
+            model = _sample_model()
+        agents = [AgentFactory.create(kind, seat, model=model) for seat, kind in enumerate(kinds)]
+        for agent, sequence in zip(agents, np.random.SeedSequence(seed).spawn(len(agents)), strict=True):
+            agent.reset(np.random.default_rng(sequence))
+        return agents
+
+    @staticmethod
+    def create_mixed_population(num_agents: int, *, seed: int = 0, model: Any = None) -> list[Agent]:
+        """Return `num_agents` agents in the order of `observation.KINDS`, repeating."""
+        if num_agents < 1:
+            raise InputError(f"num_agents must be at least 1; got {num_agents}.")
+        return AgentFactory.create_population(mixed_kinds(num_agents), seed=seed, model=model)
+
+
+def mixed_kinds(num_agents: int) -> list[str]:
+    """Return the kinds of a mixed population."""
+    return [KINDS[i % len(KINDS)] for i in range(num_agents)]
+
+
+def _sample_model() -> Any:
+    from difffinance.diffusion.checkpoint import load_model
+
+    return load_model(Path(str(resources.files("difffinance"))) / "data" / "sample" / "diffusion_agent")

@@ -1,0 +1,158 @@
+"""Background flow: order arrivals without intelligence but with memory, beside the seats. Kernels.
+
+Limit, market and cancel messages arrive as a Poisson process whose rate follows a U-shape over the session.
+- Signs of market orders: split orders with Pareto lengths trade in turns (Lillo, Mike & Farmer 2005), which gives
+  the sign autocorrelation `l**-(memory_tail - 1)`. A new split order is more likely to trade towards the value.
+- Sizes are log-normal; a market order larger than the best queue is often cut to it, and always to what
+  the first levels show (selective liquidity taking).
+- Limit orders go inside a spread that has room, or behind their best price at a power-law distance
+  (Zovko & Farmer 2002); they come rather on the side that market orders have thinned, and towards the value,
+  which keeps returns free of the memory of signs.
+- Each resting order is cancelled at a constant rate.
+- The value is a geometric Brownian motion.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from difffinance.config import MarketConfig
+from difffinance.market.compiled import kernel
+from difffinance.market.engine import BASE, BID, HIGH, LIMIT, LOW, MARKET, WIDTH, next_down, next_up
+from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
+
+# Places in `clock`: seconds since the opening, log of the value in ticks.
+NOW, LOG_VALUE = range(2)
+# Places in `p`, the parameters.
+(MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
+ MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION) = range(19)  # fmt: skip
+_LONGEST = 1000  # child orders of a split order, at most
+
+
+class Flow(NamedTuple):
+    """State of the background flow."""
+
+    clock: Any
+    parents: Any  # (P, 2): sign and child orders left of each split order
+    live: Any  # ids of resting background orders, dead ones leave when drawn
+    live_count: Any  # (1,)
+    p: Any
+
+
+def parameters(config: MarketConfig) -> np.ndarray:
+    """Return the flow's parameters as the kernels read them: sizes in lots, the value's volatility per root second."""
+    f = config.flow
+    return np.array([
+        f.market_rate, f.limit_rate, f.cancel_rate, f.partial_cancels, np.log(f.size_median / config.lot_size),
+        f.size_log_sd, f.queue_sized, f.sweep_levels, f.inside, f.placement_scale, f.placement_tail,
+        f.placement_max, f.memory_tail, f.refill, f.value_lean, f.fundamental_volatility / np.sqrt(config.session_seconds), f.pull_scale, f.intraday,
+        config.session_seconds,
+    ])  # fmt: skip
+
+
+@kernel
+def activity(p, now):  # type: ignore[no-untyped-def]
+    """Return the intensity at a time of the session over its mean; before the opening it is that of the opening."""
+    x = min(max(now / p[SESSION], 0.0), 1.0)
+    return 1.0 + p[INTRADAY] * (12.0 * (x - 0.5) ** 2 - 1.0)
+
+
+@kernel
+def run_until(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+    """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
+    clock, p = flow.clock, flow.p
+    while True:
+        if not roomy(floor, 1) or flow.live_count[0] + 1 >= len(flow.live):
+            return False
+        new_rate, level = p[MARKET_RATE] + p[LIMIT_RATE], activity(p, clock[NOW])
+        total = level * (new_rate + p[CANCEL_RATE] * flow.live_count[0])
+        wait = rng.exponential() / total
+        passed = min(wait, until - clock[NOW])
+        clock[LOG_VALUE] += p[VALUE_SD] * np.sqrt(passed) * rng.standard_normal()
+        clock[NOW] += passed
+        if passed < wait:
+            return True
+        ts = np.int64(np.floor(clock[NOW] * 1e9))
+        draw = rng.random() * total / level
+        if draw < p[MARKET_RATE]:
+            market_order(floor, flow, rng, ts, owner)
+        elif draw < new_rate:
+            limit_order(floor, flow, rng, ts, owner)
+        else:
+            cancellation(floor, flow, rng, ts)
+
+
+@kernel
+def draw_size(p, rng):  # type: ignore[no-untyped-def]
+    """Draw a size in whole lots."""
+    return max(np.int64(np.exp(p[SIZE_LOG] + p[SIZE_SD] * rng.standard_normal()) + 0.5), np.int64(1))
+
+
+@kernel
+def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
+    """Send the next child of one of the split orders."""
+    p, parent = flow.p, flow.parents[int(rng.random() * len(flow.parents))]
+    if parent[1] == 0:
+        gap = flow.clock[LOG_VALUE] - np.log(floor.marks[MID])
+        parent[0] = 1 if rng.random() < 0.5 + 0.5 * np.tanh(gap / p[PULL]) else -1
+        parent[1] = min(np.ceil((1.0 - rng.random()) ** (-1.0 / p[MEMORY])), _LONGEST)
+    parent[1] -= 1
+    side, top = parent[0], floor.top
+    best = top[1] if side > 0 else top[BID]
+    if best < 0 or best >= top[WIDTH]:
+        return
+    levels = 1 if rng.random() < p[QUEUE_SIZED] else int(p[SWEEP])
+    quantity = min(draw_size(p, rng), shown(floor, side, best, levels))
+    submit(floor, ts, MARKET, side, 0, quantity, owner)
+
+
+@kernel
+def shown(floor, side, best, levels):  # type: ignore[no-untyped-def]
+    """Return the quantity on the first `levels` levels that an order of that side would meet."""
+    quantity, index, width = 0, best, floor.top[WIDTH]
+    for _ in range(levels):
+        if index < 0 or index >= width:
+            break
+        quantity += floor.levels[index].quantity
+        index = next_up(floor.bits, index + 1, width) if side > 0 else next_down(floor.bits, index - 1)
+    return quantity
+
+
+@kernel
+def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
+    """Place one limit order; a price beyond the daily limits is not sent."""
+    p, top, marks = flow.p, floor.top, floor.marks
+    pull = np.tanh((flow.clock[LOG_VALUE] - np.log(marks[MID])) / p[PULL])
+    buys, sells = floor.resting[owner]
+    thin = (sells - buys) / max(buys + sells, 1)
+    side = 1 if rng.random() < 0.5 + 0.5 * (p[LEAN] * pull + p[REFILL] * thin) else -1
+    quantity = draw_size(p, rng)
+    spread = marks[LAST_ASK] - marks[LAST_BID]
+    own = marks[LAST_BID] if side > 0 else marks[LAST_ASK]
+    if rng.random() < 1.0 - (1.0 - p[INSIDE]) ** (spread - 1.0):
+        price = own + side * (1 + int(rng.random() * (spread - 1)))
+    else:
+        distance = p[SCALE] * ((1.0 - rng.random()) ** (-1.0 / p[TAIL]) - 1.0)
+        price = own - side * min(np.floor(distance), p[FARTHEST])
+    price = int(price)
+    if price < max(top[LOW], 1) or price > top[HIGH] or not 0 <= price - top[BASE] < top[WIDTH]:
+        return
+    order_id = submit(floor, ts, LIMIT, side, price, quantity, owner)[1]
+    if floor.orders[order_id].quantity > 0:
+        flow.live[flow.live_count[0]] = order_id
+        flow.live_count[0] += 1
+
+
+@kernel
+def cancellation(floor, flow, rng, ts):  # type: ignore[no-untyped-def]
+    """Draw one order of the list: a dead one leaves it, a live one is cancelled, now and then in part."""
+    k = int(rng.random() * flow.live_count[0])
+    order_id = flow.live[k]
+    left = floor.orders[order_id].quantity
+    if left > 1 and rng.random() < flow.p[PARTIAL]:
+        withdraw(floor, ts, order_id, (left + 1) // 2)
+        return
+    if left > 0:
+        withdraw(floor, ts, order_id, 0)
+    flow.live_count[0] -= 1
+    flow.live[k] = flow.live[flow.live_count[0]]

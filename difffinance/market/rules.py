@@ -1,0 +1,74 @@
+"""What an environment enforces: price limits, ticks, lots, position limits, T+1, fees. Exact in decimal arithmetic.
+
+Venue rulebooks by name and date build on these functions; here every number comes from the configuration.
+"""
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+
+UNLIMITED = 1 << 60  # lots
+
+
+@dataclass(frozen=True)
+class SessionRules:
+    """The rules of one session in whole ticks and lots. `None` in the band: no daily price limit."""
+
+    tick_size: Decimal
+    lot_size: Decimal
+    lower_ticks: int | None
+    upper_ticks: int | None
+    min_position: int
+    max_position: int
+    max_order: int
+    max_open: int
+    max_leverage: float
+    max_resting_orders: int
+    t_plus_one: bool
+    buy_fee: float  # fraction of value
+    sell_fee: float
+
+
+def price_band(previous_close: Decimal, fraction: Decimal, tick_size: Decimal) -> tuple[Decimal, Decimal]:
+    """Return the daily limits `previous_close * (1 -+ fraction)`, rounded half up to the tick.
+
+    Each limit lies at least one tick from the previous close, and the lower one is at least one tick (SCIENCE 11).
+    """
+    lower = max(min(_half_up(previous_close * (1 - fraction), tick_size), previous_close - tick_size), tick_size)
+    upper = max(_half_up(previous_close * (1 + fraction), tick_size), previous_close + tick_size)
+    return lower, upper
+
+
+def _half_up(value: Decimal, tick_size: Decimal) -> Decimal:
+    return (value / tick_size).quantize(Decimal(1), rounding=ROUND_HALF_UP) * tick_size
+
+
+def session_rules(config: MarketConfig, previous_close: float | None = None) -> SessionRules:
+    """Return the rules of a session after `previous_close` (default: the start price), from the configuration."""
+    tick, lot = Decimal(str(config.tick_size)), Decimal(str(config.lot_size))
+    close = Decimal(str(config.start_price if previous_close is None else previous_close))
+    if close % tick:
+        raise InputError(f"previous close {close} is off the tick grid. Allowed: multiples of {tick}.")
+    lower = upper = None
+    if config.price_limit is not None:
+        low, high = price_band(close, Decimal(str(config.price_limit)), tick)
+        lower, upper = int(low / tick), int(high / tick)
+
+    def lots(units: float | None) -> int:
+        return UNLIMITED if units is None else int(Decimal(str(units)) // lot)
+
+    position = lots(config.max_position)
+    short = config.short_allowed and not config.t_plus_one
+    fee = config.fee_bps / 1e4
+    return SessionRules(
+        tick, lot, lower, upper, -position if short else 0, position, lots(config.max_order), lots(config.max_open),
+        config.max_leverage, config.max_resting_orders, config.t_plus_one, fee, fee,
+    )  # fmt: skip
+
+
+def sellable(inventory: int, bought_today: int, open_sells: int, rules: SessionRules) -> int:
+    """Return the lots that may be offered for sale now, resting offers already taken off."""
+    free = inventory - bought_today if rules.t_plus_one else inventory - rules.min_position
+    return max(free - open_sells, 0)

@@ -1,0 +1,91 @@
+"""What one step of the background flow amounts to: the units in which agents think, measured on a reference run."""
+
+import copy
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from difffinance.config import MarketConfig
+from difffinance.market.engine import MARKET
+from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, submit
+from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW
+from difffinance.market.rules import session_rules
+from difffinance.market.venue import Venue
+
+WARM_UP_SECONDS = 900.0
+_STEPS, _PROBES = 1500, 100
+
+
+@dataclass(frozen=True)
+class FlowScale:
+    """Means over the day of one step without seats. A reference run of fixed seed, so a property of the configuration.
+
+    `volume` in lots, `volatility` of the log mid, `reversion` the part of the gap between value and mid that closes
+    in a step (regression of the next return on the gap). `temporary` is the mean cost, beyond half the spread, of a
+    market order of one step volume walking the displayed book, in sigmas, `exponent` its power in the size (from
+    half that size); `permanent` is half the difference of the mids one step after such a buy and after such a sell
+    (counterfactual twins), in sigmas.
+    """
+
+    volume: float
+    volatility: float
+    reversion: float
+    temporary: float
+    exponent: float
+    permanent: float
+
+
+@lru_cache(maxsize=32)
+def measure_flow(config: MarketConfig) -> FlowScale:
+    """Run the background alone and return its scale; the same configuration gives the same numbers."""
+    free = config.model_copy(update={"price_limit": None})
+    rng = np.random.default_rng(20200102)
+    venue = Venue(free, session_rules(free), np.zeros(0), np.zeros(0, np.int64))
+    venue.flow.p[INTRADAY] = 0.0
+    venue.run_flow(rng, WARM_UP_SECONDS)
+    mids, gaps, volumes = np.empty(_STEPS + 1), np.empty(_STEPS), np.empty(_STEPS)
+    mids[0] = venue.floor.marks[MID]
+    for k in range(_STEPS):
+        gaps[k] = venue.flow.clock[LOG_VALUE] - np.log(mids[k])
+        _step(venue, rng, config.step_seconds)
+        mids[k + 1], volumes[k] = venue.floor.marks[MID], venue.floor.tally[-1, BOUGHT]
+    returns, volume = np.diff(np.log(mids)), max(float(volumes.mean()), 1.0)
+    # A flow that never moves the price still needs a unit: a tenth of a tick.
+    sigma = max(float(returns.std()), 0.1 / float(mids.mean()))
+    gaps -= gaps.mean()
+    reversion = float(np.clip(gaps @ returns / max(gaps @ gaps, 1e-300), 0.0, 1.0))
+    probes = np.empty((_PROBES, 3))
+    for k in range(_PROBES):
+        _step(venue, rng, config.step_seconds)
+        probes[k] = _probe(venue, volume, rng, config.step_seconds)
+    half, whole, moved = np.maximum(probes.mean(axis=0) / (sigma * mids.mean()), 0.0)
+    exponent = float(np.log2(whole / half)) if half > 0 else 1.0
+    return FlowScale(volume, sigma, reversion, float(whole), exponent, float(moved))
+
+
+def _step(venue: Venue, rng: np.random.Generator, seconds: float) -> None:
+    venue.clear_step()
+    venue.run_flow(rng, float(venue.flow.clock[NOW]) + seconds)
+
+
+def _probe(venue: Venue, volume: float, rng: np.random.Generator, seconds: float) -> tuple[float, float, float]:
+    """Return the walking cost of half and of one step volume, and the move one step later, in ticks (copies only)."""
+    after, walked = {}, []
+    state = rng.bit_generator.state
+    for side in (1, -1):
+        for share in (0.5, 1.0):
+            twin = copy.deepcopy(venue)
+            twin.clear_step()
+            twin.make_room(1)
+            marks = twin.floor.marks
+            touch = marks[LAST_ASK] if side > 0 else marks[LAST_BID]
+            submit(twin.floor, 0, MARKET, side, 0, round(share * volume), 0)
+            tally = twin.floor.tally[-1]
+            if tally[BOUGHT] > 0:
+                walked.append((share, side * (tally[BOUGHT_VALUE] / tally[BOUGHT] - touch)))
+        rng.bit_generator.state = state  # both twins meet the same random numbers
+        _step(twin, rng, seconds)
+        after[side] = twin.floor.marks[MID]
+    costs = [np.mean([cost for s, cost in walked if s == share] or [0.0]) for share in (0.5, 1.0)]
+    return float(costs[0]), float(costs[1]), (after[1] - after[-1]) / 2

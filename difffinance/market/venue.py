@@ -1,0 +1,104 @@
+"""One running market: the book's arrays, the accounts, the background flow and the log, with room always made first."""
+
+from typing import Any
+
+import numpy as np
+
+from difffinance.config import MarketConfig
+from difffinance.market import reasons
+from difffinance.market.engine import BASE, FILLS, LIVE, WIDTH, Book
+from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, Floor, roomy
+from difffinance.market.flow import Flow, parameters, run_until
+from difffinance.market.observation import NO_LIMIT
+from difffinance.market.rules import SessionRules
+from difffinance.records import Array
+
+
+class Venue:
+    """What the kernels of `floor` and `flow` work on. `capital` (quote currency) and `inventory` (lots) are (N,)."""
+
+    def __init__(self, config: MarketConfig, rules: SessionRules, capital: Array, inventory: Array) -> None:
+        start = config.start_price / config.tick_size
+        self.seats, self.money = len(capital), config.tick_size * config.lot_size
+        self.reach = int(NO_LIMIT) + config.flow.placement_max  # farthest price from the mid that anybody sends
+        self.book = Book(low=rules.lower_ticks, high=rules.upper_ticks, capacity=4096)
+        self.accounts = _accounts(config, rules, capital, inventory, start)
+        self.accounts["events"] = np.zeros(4096, EVENT)
+        self.accounts["counts"] = np.zeros(2, np.int64)
+        self.accounts["marks"] = np.array([start, np.ceil(start) - 1, np.floor(start) + 1])
+        self.flow = Flow(
+            np.array([0.0, np.log(start)]),
+            np.zeros((config.flow.parents, 2), np.int64),
+            np.zeros(4096, np.int64),
+            np.zeros(1, np.int64),
+            parameters(config),
+        )
+        self.floor = self._bind()
+        self.make_room(1)
+
+    def _bind(self) -> Floor:
+        book = self.book
+        return Floor(book.orders, book.levels, book.bits, book.top, book.fills_buffer, **self.accounts)
+
+    def make_room(self, messages: int) -> None:
+        """Grow whatever that many more messages could need: log, orders, fills, window of prices."""
+        book, counts = self.book, self.floor.counts
+        if not roomy(self.floor, messages):
+            self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + messages)
+            book.orders = _room(book.orders, int(counts[NEXT_ID]) + messages)
+            book.fills_buffer = _room(book.fills_buffer, int(book.top[FILLS] + book.top[LIVE]) + messages)
+        self.flow = self.flow._replace(live=_room(self.flow.live, int(self.flow.live_count[0]) + messages + 1))
+        mid = int(self.floor.marks[MID])
+        low, high = max(mid - 2 * self.reach, 1), mid + 2 * self.reach
+        if low < book.top[BASE] or high >= book.top[BASE] + book.top[WIDTH]:
+            book.cover(low, high)
+        self.floor = self._bind()
+
+    def run_flow(self, rng: np.random.Generator, until: float) -> None:
+        """Let the background trade up to `until` seconds after the opening."""
+        while not run_until(self.floor, self.flow, rng, until, self.seats):
+            self.make_room(1024)
+
+    def clear_step(self) -> None:
+        """Forget the log and the tally of the last step."""
+        floor = self.floor
+        floor.counts[EVENTS] = floor.top[FILLS] = 0
+        floor.tally[:] = floor.refused[:] = 0
+
+    def wealth(self) -> Array:
+        """Return the wealth of each seat, (N,) quote currency, inventory at the mid."""
+        floor, n = self.floor, self.seats
+        return (floor.cash[:n] + floor.inventory[:n] * floor.marks[MID]) * self.money - floor.fees[:n]
+
+    def set_starting_wealth(self) -> None:
+        """Profit is counted from the wealth of now."""
+        self.floor.rates[:, CAPITAL] = self.wealth()
+
+
+def _accounts(
+    config: MarketConfig, rules: SessionRules, capital: Array, inventory: Array, start: float
+) -> dict[str, Any]:
+    seats, money = len(capital), config.tick_size * config.lot_size
+    limits = [rules.min_position, rules.max_position, rules.max_order, rules.max_open, rules.max_resting_orders]
+    rates = [rules.buy_fee, rules.sell_fee, rules.max_leverage, 0.0, money]
+    return {
+        "cash": np.append(np.round(capital / money), 0).astype(np.int64),
+        "inventory": np.append(inventory, -inventory.sum()).astype(np.int64),
+        "fees": np.zeros(seats + 1),
+        "resting": np.zeros((seats + 1, 2), np.int64),
+        "bought_today": np.zeros(seats + 1, np.int64),
+        "own_orders": np.zeros((seats, config.max_resting_orders), np.int64),
+        "own_count": np.zeros(seats, np.int64),
+        "tally": np.zeros((seats + 1, 6), np.int64),
+        "refused": np.zeros((seats, len(reasons.NAMES)), np.int64),
+        "limits": np.tile(np.array([*limits, int(rules.t_plus_one)], np.int64), (seats, 1)),
+        "rates": np.tile(np.array(rates), (seats, 1)),
+    }
+
+
+def _room(array: Array, length: int) -> Array:
+    if length <= len(array):
+        return array
+    longer = np.zeros(2 * length, array.dtype)
+    longer[: len(array)] = array
+    return longer

@@ -1,0 +1,232 @@
+"""Fills the published tables of `market/observation.py` for every seat. Kernels.
+
+Prices are in ticks and quantities in lots on the way in; on the way out moves are in sigmas (of one step) and
+quantities in step volumes, so that the numbers mean the same on any instrument and on bars.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from difffinance.market.compiled import kernel
+from difffinance.market.engine import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, read_depth
+from difffinance.market.floor import (
+    BOUGHT,
+    BUY_FEE,
+    CAPITAL,
+    LAST_ASK,
+    LAST_BID,
+    LEVERAGE,
+    MAX_OPEN,
+    MAX_ORDER,
+    MAX_POSITION,
+    MID,
+    MIN_POSITION,
+    MONEY,
+    PASSIVE,
+    SELL_FEE,
+    SOLD,
+    T_PLUS_ONE,
+)
+from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
+
+# Places in `scale`, what the numbers are measured in and what is known about the flow.
+UNIT, SIGMA, ACTIVITY, DECAY, TEMPORARY, EXPONENT, PERMANENT, STEPS_LEFT, RISK_AVERSION = range(9)
+# Columns of `memory`: exponential means of signed, unsigned and passive volume, lots.
+FLOW, VOLUME, PASSIVE_VOLUME = range(3)
+_KEEP = 0.5 ** (1 / 5)  # half-life of 5 steps
+_LEVELS = 5
+_NUMBERS = len(OPPONENT_INDEX) // len(KINDS)
+_COUNT, _BUYS, _SELLS, _FLOW, _ACTIVITY, _BIDS, _ASKS, _PASSIVE = range(8)
+_MID_BAND = 1 << 59
+
+_S_SIGNAL, _S_DECAY, _S_VOLATILITY, _S_VOLUME = (
+    STATE_INDEX["signal"], STATE_INDEX["signal_decay"], STATE_INDEX["volatility"], STATE_INDEX["relative_volume"]
+)  # fmt: skip
+_S_POSITION, _S_RISK, _S_STEPS, _S_OPEN = (
+    STATE_INDEX["position"], STATE_INDEX["risk_aversion"], STATE_INDEX["steps_left"], STATE_INDEX["open_buys"]
+)  # fmt: skip
+_S_IMPACT, _S_LINEAR, _S_CASH, _S_PROFIT, _S_CAPITAL = (
+    STATE_INDEX["temporary_impact"], STATE_INDEX["linear_cost"], STATE_INDEX["cash"], STATE_INDEX["profit"],
+    STATE_INDEX["capital"],
+)  # fmt: skip
+_S_SPREAD, _S_MICRO, _S_IMBALANCE, _S_DEPTH = (
+    STATE_INDEX["spread"], STATE_INDEX["microprice"], STATE_INDEX["imbalance"], STATE_INDEX["bid_depth_1"]
+)  # fmt: skip
+_S_RETURN, _S_FLOW, _S_TRADED, _S_UPPER, _S_LOWER = (
+    STATE_INDEX["return_1"], STATE_INDEX["flow_1"], STATE_INDEX["volume_1"], STATE_INDEX["upper_limit"],
+    STATE_INDEX["lower_limit"],
+)  # fmt: skip
+_C = CONSTRAINT_INDEX
+_C_PARTICIPATION, _C_MIN, _C_MAX, _C_SELLABLE, _C_BUYABLE = (
+    _C["max_participation"], _C["min_position"], _C["max_position"], _C["sellable"], _C["buyable"]
+)  # fmt: skip
+_C_UPPER, _C_LOWER, _C_LOT, _C_TICK, _C_T1, _C_SHORT = (
+    _C["upper_limit"], _C["lower_limit"], _C["lot"], _C["tick"], _C["t_plus_one"], _C["short_allowed"]
+)  # fmt: skip
+_C_BUY_FEE, _C_SELL_FEE, _C_ORDER, _C_OPEN, _C_LEVERAGE, _C_LIMIT, _C_CAN_BUY, _C_CAN_SELL = (
+    _C["buy_fee_bps"], _C["sell_fee_bps"], _C["max_order"], _C["max_open"], _C["max_leverage"], _C["price_limit"],
+    _C["can_buy"], _C["can_sell"],
+)  # fmt: skip
+
+
+class History(NamedTuple):
+    """What the seats remember of the last steps, newest first."""
+
+    returns: Any  # (10,) log returns of the mid
+    flow: Any  # (5,) signed volume of takers, lots
+    volume: Any  # (3,) lots
+    last_mid: Any  # (1,) ticks
+    memory: Any  # (N, 3)
+
+
+class Tables(NamedTuple):
+    """One row a seat."""
+
+    state: Any  # (N, 50)
+    opponents: Any  # (N, 40)
+    constraints: Any  # (N, 20)
+    depth: Any  # (2, 5, 2) ticks and lots
+    wealth: Any  # (N,) quote currency, inventory at the mid
+
+
+@kernel
+def remember(floor, history):  # type: ignore[no-untyped-def]
+    """Close the step: push its return, flow and volume, and update the exponential means of each seat."""
+    signed, volume = 0, 0
+    for i in range(floor.top[FILLS]):
+        fill = floor.fills[i]
+        signed += floor.orders[fill.taker].side * fill.quantity
+        volume += fill.quantity
+    history.returns[1:] = history.returns[:-1].copy()
+    history.returns[0] = np.log(floor.marks[MID] / history.last_mid[0])
+    history.last_mid[0] = floor.marks[MID]
+    history.flow[1:] = history.flow[:-1].copy()
+    history.flow[0] = signed
+    history.volume[1:] = history.volume[:-1].copy()
+    history.volume[0] = volume
+    for seat in range(len(history.memory)):
+        tally, memory = floor.tally[seat], history.memory[seat]
+        memory[FLOW] = _KEEP * memory[FLOW] + (1 - _KEEP) * (tally[BOUGHT] - tally[SOLD])
+        memory[VOLUME] = _KEEP * memory[VOLUME] + (1 - _KEEP) * (tally[BOUGHT] + tally[SOLD])
+        memory[PASSIVE_VOLUME] = _KEEP * memory[PASSIVE_VOLUME] + (1 - _KEEP) * tally[PASSIVE]
+
+
+@kernel
+def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-untyped-def]
+    """Fill all tables from the floor as it stands."""
+    read_depth(floor.levels, floor.bits, floor.top, tables.depth)
+    pooled = pool(floor, history, kinds)
+    for seat in range(len(kinds)):
+        rates, mid = floor.rates[seat], floor.marks[MID]
+        money = rates[MONEY]
+        tables.wealth[seat] = (floor.cash[seat] + floor.inventory[seat] * mid) * money - floor.fees[seat]
+        observe_state(floor, history, seat, signals[seat], scale, tables)
+        observe_constraints(floor, seat, scale, tables)
+        observe_opponents(pooled, floor, history, kinds[seat], seat, scale, tables.opponents[seat])
+
+
+@kernel
+def observe_state(floor, history, seat, signal, scale, tables):  # type: ignore[no-untyped-def]
+    """Fill the 50 numbers of a seat."""
+    s, unit, sigma, mid = tables.state[seat], scale[UNIT], scale[SIGMA], floor.marks[MID]
+    rates, wealth, depth = floor.rates[seat], tables.wealth[seat], tables.depth
+    spread = floor.marks[LAST_ASK] - floor.marks[LAST_BID]
+    s[_S_SIGNAL], s[_S_DECAY] = signal, scale[DECAY] if signal != 0.0 else 0.0
+    s[_S_VOLATILITY], s[_S_VOLUME] = sigma, scale[ACTIVITY]
+    s[_S_POSITION] = floor.inventory[seat] / unit
+    s[_S_CAPITAL] = wealth / (unit * mid * rates[MONEY])
+    s[_S_RISK], s[_S_STEPS] = scale[RISK_AVERSION], scale[STEPS_LEFT]
+    s[_S_IMPACT], s[_S_IMPACT + 1], s[_S_IMPACT + 2] = scale[TEMPORARY], scale[EXPONENT], scale[PERMANENT]
+    s[_S_LINEAR] = (spread / 2 / mid + (rates[BUY_FEE] + rates[SELL_FEE]) / 2) / sigma
+    s[_S_CASH] = (floor.cash[seat] * rates[MONEY] - floor.fees[seat]) / wealth if wealth > 0 else 0.0
+    s[_S_PROFIT] = wealth / rates[CAPITAL] - 1
+    s[_S_OPEN], s[_S_OPEN + 1] = floor.resting[seat, 0] / unit, floor.resting[seat, 1] / unit
+    s[_S_SPREAD] = spread / mid / sigma
+    bid, ask = depth[0, 0, 1], depth[1, 0, 1]
+    s[_S_IMBALANCE] = (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
+    # The mid weighted by the other side's quantity, less the mid: imbalance / 2 of the spread.
+    s[_S_MICRO] = s[_S_IMBALANCE] / 2 if bid > 0 and ask > 0 else 0.0
+    for k in range(_LEVELS):
+        s[_S_DEPTH + k], s[_S_DEPTH + _LEVELS + k] = depth[0, k, 1] / unit, depth[1, k, 1] / unit
+    s[_S_RETURN : _S_RETURN + 10] = history.returns / sigma
+    s[_S_FLOW : _S_FLOW + 5] = history.flow / unit
+    s[_S_TRADED : _S_TRADED + 3] = history.volume / unit
+    s[_S_UPPER], s[_S_LOWER] = band_distances(floor, sigma)
+
+
+@kernel
+def band_distances(floor, sigma):  # type: ignore[no-untyped-def]
+    """Return the distances from the mid up and down to the daily limits, in sigmas."""
+    low, high, mid = floor.top[LOW], floor.top[HIGH], floor.marks[MID]
+    if high > _MID_BAND:
+        return NO_LIMIT, NO_LIMIT
+    return min((high - mid) / mid / sigma, NO_LIMIT), min((mid - low) / mid / sigma, NO_LIMIT)
+
+
+@kernel
+def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-def]
+    """Fill the 20 numbers of a seat."""
+    c, unit, sigma, mid = tables.constraints[seat], scale[UNIT], scale[SIGMA], floor.marks[MID]
+    limits, rates, held = floor.limits[seat], floor.rates[seat], floor.inventory[seat]
+    buys, sells = floor.resting[seat, 0], floor.resting[seat, 1]
+    reach = rates[LEVERAGE] * tables.wealth[seat] / (mid * rates[MONEY])
+    c[_C_PARTICIPATION] = min(limits[MAX_ORDER] / unit, NO_LIMIT)
+    c[_C_ORDER] = c[_C_PARTICIPATION]
+    c[_C_OPEN] = min(limits[MAX_OPEN] / unit, NO_LIMIT)
+    c[_C_MIN] = max(limits[MIN_POSITION] / unit, -NO_LIMIT)
+    c[_C_MAX] = min(limits[MAX_POSITION] / unit, NO_LIMIT)
+    free = held - floor.bought_today[seat] if limits[T_PLUS_ONE] else held - limits[MIN_POSITION]
+    # A seller may go short as far as leverage lets it, a buyer long; what already rests is taken off.
+    c[_C_SELLABLE] = max(min(min(free, held + max(reach, 0.0)) - sells, NO_LIMIT * unit) / unit, 0.0)
+    c[_C_BUYABLE] = max(min(min(limits[MAX_POSITION], reach) - held - buys, NO_LIMIT * unit) / unit, 0.0)
+    c[_C_UPPER], c[_C_LOWER] = band_distances(floor, sigma)
+    c[_C_LOT], c[_C_TICK] = 1.0 / unit, 1.0 / mid / sigma
+    c[_C_T1] = limits[T_PLUS_ONE]
+    c[_C_SHORT] = 1.0 if limits[MIN_POSITION] < 0 else 0.0
+    c[_C_BUY_FEE], c[_C_SELL_FEE] = rates[BUY_FEE] * 1e4, rates[SELL_FEE] * 1e4
+    c[_C_LEVERAGE] = rates[LEVERAGE]
+    c[_C_LIMIT] = 1.0 if floor.top[HIGH] < _MID_BAND else 0.0
+    # Locked at a limit: the best price of one side stands at the limit and the other side is empty.
+    locked_up = floor.top[ASK] >= floor.top[WIDTH] and floor.top[BID] + floor.top[BASE] == floor.top[HIGH]
+    locked_down = floor.top[BID] < 0 and floor.top[ASK] + floor.top[BASE] == floor.top[LOW]
+    c[_C_CAN_BUY], c[_C_CAN_SELL] = 0.0 if locked_up else 1.0, 0.0 if locked_down else 1.0
+
+
+@kernel
+def pool(floor, history, kinds):  # type: ignore[no-untyped-def]
+    """Return sums over the seats of each kind, (kinds, 9): the opponent numbers and the passive volume."""
+    pooled = np.zeros((len(KINDS), 9))
+    for seat in range(len(kinds)):
+        add_seat(pooled[kinds[seat]], floor, history, seat, 1.0)
+    return pooled
+
+
+@kernel
+def add_seat(row, floor, history, seat, sign):  # type: ignore[no-untyped-def]
+    """Add a seat's numbers to a kind's sums, or take them off."""
+    row[_COUNT] += sign
+    row[_BUYS] += sign * floor.tally[seat, BOUGHT]
+    row[_SELLS] += sign * floor.tally[seat, SOLD]
+    row[_FLOW] += sign * history.memory[seat, FLOW]
+    row[_ACTIVITY] += sign * history.memory[seat, VOLUME]
+    row[_BIDS] += sign * floor.resting[seat, 0]
+    row[_ASKS] += sign * floor.resting[seat, 1]
+    row[_PASSIVE] += sign * history.memory[seat, PASSIVE_VOLUME]
+
+
+@kernel
+def observe_opponents(pooled, floor, history, kind, seat, scale, out):  # type: ignore[no-untyped-def]
+    """Fill the 40 numbers of a seat: the others, pooled by kind."""
+    for k in range(len(pooled)):
+        row = pooled[k].copy()
+        if k == kind:
+            add_seat(row, floor, history, seat, -1.0)
+        mine = out[k * _NUMBERS : (k + 1) * _NUMBERS]
+        mine[:] = 0.0
+        count = np.round(row[_COUNT])
+        if count > 0:
+            mine[_COUNT] = count
+            for j in range(_BUYS, _PASSIVE):
+                mine[j] = row[j] / count / scale[UNIT]
+            mine[_PASSIVE] = min(row[_PASSIVE] / row[_ACTIVITY], 1.0) if row[_ACTIVITY] > 1e-9 else 0.0
