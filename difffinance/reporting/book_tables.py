@@ -1,6 +1,6 @@
 """Tables for the pictures of an order-book day, computed from its events and depth."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -31,12 +31,12 @@ def mid_path(day: BookDay, every: str = "10s") -> pl.DataFrame:
     )
 
 
-def busiest_window(day: BookDay) -> tuple[object, object]:
+def busiest_window(day: BookDay) -> tuple[datetime, datetime]:
     """Return start and end of the quarter of an hour with the most trades."""
     counts = (
         market_prints(day).sort("ts").group_by_dynamic("ts", every=WINDOW).agg(trades=pl.len()).sort("trades", "ts")
     )
-    start = counts["ts"][-1]
+    start: datetime = counts["ts"][-1]
     return start, start + WINDOW
 
 

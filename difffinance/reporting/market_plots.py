@@ -5,27 +5,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from difffinance.reporting.picture import COLOURS, Picture, new_figure, thousands
+from difffinance.reporting.picture import COLOURS, Picture, house_style, new_figure, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_price(table: pl.DataFrame, *, symbol: str, currency: str, note: str = "") -> Picture:
+@house_style
+def plot_price(table: pl.DataFrame, *, symbol: str, currency: str, note: str = "", name: str = "price") -> Picture:
     """Draw a price path; `table` has ts and price, and position (fraction of wealth) where a trader held one."""
     held = "position" in table.columns
     figure, axes = new_figure(height=4.6 if held else 3.2, rows=2 if held else 1, sharex=True)
     axes[0].plot(table["ts"], table["price"], color=COLOURS["ink"], linewidth=0.9)
     axes[0].set_ylabel(f"price, {currency}")
     axes[0].set_title(f"{symbol}: price path")
+    if (table["ts"].max() - table["ts"].min()).days < 2:  # type: ignore[operator,union-attr]
+        _clock(axes[-1])
+        axes[-1].set_xlabel("time, UTC")
     if held:
         axes[1].fill_between(table["ts"], 100 * table["position"], color=COLOURS["diffusion"], alpha=0.55, step="post")
         axes[1].set_ylabel("position,\n% of wealth")
         axes[1].set_title("What the diffusion agent held")
-    return Picture("price", "Price path", note, table, figure)
+    return Picture(name, "Price path", note, table, figure)
 
 
-def plot_volume(table: pl.DataFrame, *, unit: str, what: str, note: str = "") -> Picture:
+@house_style
+def plot_volume(table: pl.DataFrame, *, unit: str, what: str, note: str = "", name: str = "volume") -> Picture:
     """Draw the distribution of volumes on a log axis; `table` has volume (above 0)."""
     volume = table["volume"].to_numpy()
     volume = volume[volume > 0]
@@ -40,9 +45,10 @@ def plot_volume(table: pl.DataFrame, *, unit: str, what: str, note: str = "") ->
     axis.set_ylabel("count")
     axis.set_title(f"Volume distribution: {what}")
     axis.legend(loc="upper left")
-    return Picture("volume", "Volume distribution", note, table, figure)
+    return Picture(name, "Volume distribution", note, table, figure)
 
 
+@house_style
 def plot_book_heatmap(table: pl.DataFrame, trades: pl.DataFrame, *, title: str, currency: str, note: str) -> Picture:
     """Draw resting quantity by time and price.
 
@@ -92,6 +98,7 @@ def _clock(axis: "Axes") -> None:
     axis.xaxis.set_major_formatter(DateFormatter("%H:%M"))
 
 
+@house_style
 def plot_law(table: pl.DataFrame, *, title: str, note: str) -> Picture:
     """Draw a cost law; `table` has participation, temporary_bps with lower_bps and upper_bps, permanent_bps."""
     figure, (axis,) = new_figure(height=3.2)

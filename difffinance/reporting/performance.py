@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from difffinance.reporting.picture import COLOURS, LABELS, Picture, new_figure, thousands
+from difffinance.reporting.picture import COLOURS, LABELS, Picture, house_style, new_figure, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@house_style
 def plot_wealth(table: pl.DataFrame, *, capital: float, note: str = "") -> Picture:
     """Draw wealth per unit of starting capital; `table` has ts, executor, impact (bool) and wealth."""
     figure, (axis,) = new_figure()
@@ -38,6 +39,7 @@ def _plain_log_ticks(axis: "Axes") -> None:
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
+@house_style
 def plot_drawdown(table: pl.DataFrame) -> Picture:
     """Draw the fall from the running maximum of wealth, the starting value included; columns as `plot_wealth`."""
     table = table.filter(pl.col("impact")).with_columns(
@@ -54,6 +56,7 @@ def plot_drawdown(table: pl.DataFrame) -> Picture:
     return Picture("drawdown", "Drawdown", "Fall from the highest wealth so far, the start included.", table, figure)
 
 
+@house_style
 def plot_capacity(table: pl.DataFrame, *, currency: str) -> Picture:
     """Draw Sharpe against capital; `table` has executor, capital, sharpe, sharpe_se."""
     figure, (axis,) = new_figure()
@@ -85,6 +88,7 @@ def plot_capacity(table: pl.DataFrame, *, currency: str) -> Picture:
     return Picture("capacity", "How much capital it bears", caption, table, figure)
 
 
+@house_style
 def plot_costs(table: pl.DataFrame) -> Picture:
     """Draw what trading cost; `table` has executor, component, bps_per_year of average wealth."""
     components = table["component"].unique(maintain_order=True).to_list()
@@ -104,6 +108,7 @@ def plot_costs(table: pl.DataFrame) -> Picture:
     return Picture("costs", "Costs", caption, table, figure)
 
 
+@house_style
 def plot_returns(table: pl.DataFrame) -> Picture:
     """Draw the distribution of bar returns against a normal of the same moments; `table` has executor, ret."""
     from scipy import stats
@@ -130,6 +135,7 @@ def plot_returns(table: pl.DataFrame) -> Picture:
     return Picture("returns", "Return distribution", caption, table, figure)
 
 
+@house_style
 def plot_win_rate(table: pl.DataFrame) -> Picture:
     """Draw the share of winning days by year; `table` has executor, year, win_rate, win_rate_se."""
     from matplotlib.ticker import MaxNLocator

@@ -2,7 +2,9 @@
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,11 +17,17 @@ COLOURS = {
     "naive": "#8c8c8c",
     "garleanu_pedersen": "#1f6fb2",
     "diffusion": "#d9541e",
+    "buy_and_hold": "#3f8f5f",
     "buy": "#1a7f5a",
     "sell": "#b0263a",
     "ink": "#22303c",
 }
-LABELS = {"naive": "naive", "garleanu_pedersen": "Gârleanu-Pedersen", "diffusion": "diffusion agent"}
+LABELS = {
+    "naive": "naive",
+    "garleanu_pedersen": "Gârleanu-Pedersen",
+    "diffusion": "diffusion agent",
+    "buy_and_hold": "buy and hold (naive)",
+}
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -61,16 +69,29 @@ class Picture:
         return self.png()
 
 
+def house_style(draw: Callable[..., Picture]) -> Callable[..., Picture]:
+    """Run a drawing function in the house style, whatever the caller's own matplotlib settings are."""
+
+    @wraps(draw)
+    def styled(*arguments: Any, **options: Any) -> Picture:
+        import matplotlib as mpl
+
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(_STYLE)
+            return draw(*arguments, **options)
+
+    return styled
+
+
 def new_figure(
     width: float = 9.0, height: float = 3.8, rows: int = 1, columns: int = 1, **options: Any
 ) -> "tuple[Figure, list[Axes]]":
-    """Return a figure in the house style with its axes in reading order; sizes in inches."""
-    import matplotlib as mpl
+    """Return a figure with its axes in reading order; sizes in inches."""
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, list(axes.flat)
 
 

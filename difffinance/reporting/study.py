@@ -8,6 +8,13 @@ import polars as pl
 
 from difffinance.reporting.picture import Picture
 
+METRIC_KEYS = (
+    "total_return cagr sharpe sharpe_se probabilistic_sharpe deflated_sharpe sortino calmar max_drawdown "
+    "longest_drawdown win_rate profit_factor volatility skew kurtosis var95 cvar95 turnover fees slippage_bps "
+    "impact_bps trades exposure periods_per_year n_obs"
+).split()
+"""Keys that every `metrics.json` holds; None where a symbol has no such number."""
+
 
 @dataclass(frozen=True)
 class Table:
