@@ -135,7 +135,7 @@ def optimal_block(series: Array) -> int:
     n = len(series)
     deviation = series - series.mean()
     most = math.ceil(min(3.0 * math.sqrt(n), n / 3.0))
-    run = max(5, math.ceil(math.log10(n)))
+    run = max(5, int(math.log10(n)))
     longest = math.ceil(math.sqrt(n)) + run
     length = 1 << (2 * n - 1).bit_length()
     spectrum = np.abs(np.fft.rfft(deviation, length)) ** 2
@@ -144,8 +144,9 @@ def optimal_block(series: Array) -> int:
         return 1
     small = np.abs(covariance[1:] / covariance[0]) < 2.0 * math.sqrt(math.log10(n) / n)
     runs = np.convolve(small, np.ones(run), "valid") == run
-    cut = int(np.argmax(runs)) if runs.any() else int(np.flatnonzero(~small)[-1]) + 1
-    lags = np.arange(1, min(2 * max(cut, 1), longest) + 1)
+    # The first lag of the first run of small ones, as in the authors' own code.
+    cut = int(np.argmax(runs)) + 1 if runs.any() else longest
+    lags = np.arange(1, min(2 * cut, longest) + 1)
     weight = np.minimum(1.0, 2.0 * (1.0 - lags / lags[-1]))
     g = 2.0 * float(np.sum(weight * lags * covariance[lags]))
     density = float(covariance[0] + 2.0 * np.sum(weight * covariance[lags]))
@@ -160,11 +161,14 @@ def identification_p_value(sample: Sample, fit: Fit, block: int) -> float:
 
     Without impact gamma has no meaning and the best |t| over all gammas exceeds a normal one. The chance that it
     exceeds c is `2 Phi(-c) + L exp(-c^2 / 2) / pi` with L the length of the curve of normalised shapes (tube
-    formula of Hotelling 1939; Davies 1987, Biometrika 74). The t is robust to dependence.
+    formula of Hotelling 1939; Davies 1987, Biometrika 74). The t uses the larger of the standard error under
+    dependence and that of the noise model.
     """
     score, hessian = derivatives(sample, fit)
-    spread = math.sqrt(long_run_covariance(score[:, :1], block)[0, 0])
-    return _tube_tail(abs(fit.amplitude) * float(hessian[:, 0].sum()) / spread, _curve_length(sample, fit))
+    information = float(hessian[:, 0].sum())
+    # Far out in gamma a few orders carry all the weight and their own residuals say too little about the noise.
+    spread = math.sqrt(max(float(long_run_covariance(score[:, :1], block)[0, 0]), information))
+    return _tube_tail(abs(fit.amplitude) * information / spread, _curve_length(sample, fit))
 
 
 def _tube_tail(c: float, length: float) -> float:
