@@ -7,6 +7,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -38,7 +39,9 @@ def read_zip(path: Path, wanted: Callable[[str], bool], *, limit: int) -> dict[s
             chosen = [m for m in members if not m.is_dir() and wanted(PurePosixPath(m.filename).name)]
             for member in chosen:
                 _check_member(member, path.name, limit)
-            return {PurePosixPath(m.filename).name: _read_member(archive, m, path.name, limit) for m in chosen}
+            with ThreadPoolExecutor() as pool:  # unpacking leaves Python's lock
+                contents = pool.map(lambda member: _read_member(archive, member, path.name, limit), chosen)
+                return {PurePosixPath(m.filename).name: data for m, data in zip(chosen, contents, strict=True)}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, DataError):
             raise

@@ -46,8 +46,8 @@ def clean_bars(
 ) -> tuple[pl.DataFrame, Repairs]:
     """Return `Bars` of `symbol` and what was repaired.
 
-    `frame` has ts, open, high, low, close, volume, null where the vendor has nothing, and any further columns, which
-    are kept row by row. `tolerance` is the largest distance of open or close from low..high that is repaired, as a
+    `frame` has ts, open, high, low, close, volume, null where the vendor has nothing, and maybe `adjusted_close`, which
+    is kept row by row. `tolerance` is the largest distance of open or close from low..high that is repaired, as a
     fraction of the close. `rows` names each row in messages (its line in a file); default 1, 2, ... Raises `DataError`.
     """
     numbers = pl.Series("_row", range(1, frame.height + 1) if rows is None else rows, dtype=pl.Int64)
@@ -61,6 +61,10 @@ def clean_bars(
     )
     widened, count = _widen(kept, tolerance, file)
     _refuse_times(frame, file)
+    if "adjusted_close" in frame.columns:
+        adjusted = pl.col("adjusted_close")
+        good = (adjusted.is_finite() & (adjusted > 0)).fill_null(False)
+        _refuse_rows(kept, ~good, "the adjusted close is missing or not positive", "prices above 0", file)
     further = [c for c in frame.columns if c not in BARS.columns and c != "_row"]
     checked = BARS.check(widened.select(*BARS.columns), file=file)
     repairs = {"row without values dropped": frame.height - kept.height, "range widened to open and close": count}

@@ -81,7 +81,7 @@ def _equal(row: Array, upto: int, prices: Array, sizes: Array, counts: Array) ->
 @njit(cache=True)
 def count_exact(kind: Array, price: Array, size: Array, direction: Array, book: Array) -> tuple[int, int]:
     """Return how many of rows 1..n-1 are one-step exact and resync exact (compiled; see the module)."""
-    levels = book.shape[1] // 4
+    levels = book.shape[1] // 4  # rows lie across memory: 4 L columns are walked side by side
     prices, sizes = np.zeros((2, levels), np.int64), np.zeros((2, levels), np.int64)
     step_prices, step_sizes = np.zeros((2, levels), np.int64), np.zeros((2, levels), np.int64)
     counts, step_counts = np.zeros(2, np.int64), np.zeros(2, np.int64)

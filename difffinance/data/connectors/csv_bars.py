@@ -65,16 +65,7 @@ def read_bars(
     numbers = {c: _number(frame[c], lines, file) for c in (*VALUES, *adjusted)}
     columns = {"ts": _times(frame[time], date_format, lines, file), **numbers}
     frame = pl.DataFrame(columns).rename(dict.fromkeys(adjusted, "adjusted_close"))
-    bars, repairs = clean_bars(frame, symbol, file=file, tolerance=config.range_tolerance, rows=lines)
-    if adjusted:
-        bad = (~(bars["adjusted_close"].is_finite() & (bars["adjusted_close"] > 0))).fill_null(True).arg_true()
-        if len(bad):
-            raise DataError(
-                f"the adjusted close of {bars['ts'][int(bad[0])]:%Y-%m-%d} is missing or not positive "
-                f"({len(bad)} rows). Allowed: prices above 0.",
-                file=file,
-            )
-    return bars, repairs
+    return clean_bars(frame, symbol, file=file, tolerance=config.range_tolerance, rows=lines)
 
 
 def _read_text(path: Path, limit: int) -> tuple[list[str], list[int], list[list[str | None]]]:
@@ -113,14 +104,17 @@ def _number(column: pl.Series, lines: list[int], file: str) -> pl.Series:
 
 def _times(column: pl.Series, date_format: str, lines: list[int], file: str) -> pl.Series:
     dates = column.str.to_date(date_format, strict=False)
-    if dates.null_count() == column.null_count():
+    first = column.is_not_null().arg_max()
+    if first is None or dates[first] is not None:
+        written = date_format.replace("%Y", "YYYY").replace("%m", "MM").replace("%d", "DD")
+        _refuse_lost(column, dates, f"{column.name} must be a date, {written}", lines, file)
         return dates.cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
     zoned = column.str.replace(r"Z$", "+00:00").str.replace(" ", "T")
     zoned = pl.select(
         pl.when(zoned.str.contains(r"[+-]\d\d:?\d\d$")).then(zoned).otherwise(zoned + "+00:00").alias("ts")
     )["ts"]
     times = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="ns").dt.convert_time_zone("UTC")
-    _refuse_lost(column, times, f"{column.name} must be {date_format} or an ISO 8601 time", lines, file)
+    _refuse_lost(column, times, f"{column.name} must be YYYY-MM-DD or an ISO 8601 time", lines, file)
     return times.cast(TIME)
 
 

@@ -127,8 +127,6 @@ def _tables(answer: Table, interval: str, config: DataConfig) -> tuple[list[Tabl
     daily = interval in ("1d", "1wk", "1mo", "3mo")
     tables = [bars_table(symbol, bars.drop("adjusted_close"), interval, "", metadata)]
     if daily:  # Yahoo has no adjusted prices inside the day
-        if not bars["adjusted_close"].is_finite().fill_null(False).all() or bars["adjusted_close"].min() <= 0:  # type: ignore[operator]
-            raise DataError("an adjusted close is missing or not positive.", file=f"Yahoo {symbol}")
         metadata = {**metadata, "adjustment": "split and dividend"}
         tables.append(bars_table(symbol, adjust_for_dividends(bars, "adjusted_close"), interval, "adjusted", metadata))
     return tables, repairs

@@ -1,0 +1,30 @@
+"""Fixtures of the data tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_day import BOOK, MESSAGES, STEM, zip_bytes
+
+ZipMaker = Callable[..., Path]
+
+
+@pytest.fixture
+def tiny_members() -> dict[str, str]:
+    return {f"{STEM}_message_2.csv": MESSAGES, f"{STEM}_orderbook_2.csv": BOOK, "ReadMe.txt": "hello"}
+
+
+@pytest.fixture
+def make_zip(tmp_path: Path, tiny_members: dict[str, str]) -> ZipMaker:
+    """Return a function that writes the small day as a zip, with replaced texts: `make_zip(("old", "new"))`."""
+
+    def make(*replaced: tuple[str, str], extra: dict[str, str] | None = None) -> Path:
+        members = dict(tiny_members) | (extra or {})
+        for old, new in replaced:
+            assert any(old in text for text in members.values()), old
+            members = {name: text.replace(old, new, 1) for name, text in members.items()}
+        path = tmp_path / "day.zip"
+        path.write_bytes(zip_bytes(members))
+        return path
+
+    return make
