@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from difffinance.backtest.columns import Column, WalkForward
 from difffinance.backtest.sharpe import compare_sharpe, sharpe_ratio
-from difffinance.backtest.walk_forward import Column, WalkForward
 from difffinance.records import Array
 
 COST_COLUMNS = ("turnover", "fees", "spread_bps", "temporary_impact_bps", "permanent_impact_bps", "impact_bps")
