@@ -78,7 +78,7 @@ def bar_conditions(desk: Desk, history: BarHistory, market: ReferenceMarket, bar
     """Return the conditions of all columns at the close of `bar`, for the order at the next open.
 
     Opponents are unknown (0), and so is the flow of the last bars; the tables of past returns and volumes stay 0 with
-    it, as in simulated bars whose history is unknown. Fees are part of `linear_cost`. `sigma` may not be 0.
+    it, as in simulated bars whose history is unknown. `linear_cost` holds the fees too. `sigma` may not be 0.
     """
     config, law = desk.config, desk.law
     count, sigma = len(desk.capital), history.sigma[bar]
@@ -102,6 +102,8 @@ def bar_conditions(desk: Desk, history: BarHistory, market: ReferenceMarket, bar
         linear_cost=(config.half_spread_bps + config.fee_bps) / 1e4 / sigma,
         steps_left=1.0,
         cash=market.cash / wealth,
+        profit=wealth / desk.capital - 1.0,
+        spread=2.0 * config.half_spread_bps / 1e4 / sigma,
         upper_limit=NO_LIMIT,
         lower_limit=NO_LIMIT,
     )
@@ -112,6 +114,8 @@ def bar_conditions(desk: Desk, history: BarHistory, market: ReferenceMarket, bar
         sellable=np.where(short_allowed, NO_LIMIT, np.maximum(position, 0.0)),
         lot=history.lot / history.volume[bar],
         short_allowed=short_allowed,
+        buy_fee_bps=config.fee_bps,
+        sell_fee_bps=config.fee_bps,
         max_leverage=config.max_leverage,
     )
     return Conditions(state, opponent_vector(count), rules)

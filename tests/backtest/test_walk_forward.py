@@ -176,6 +176,7 @@ def test_the_state_says_what_it_should(bars, law):
         "temporary_exponent": 0.6,
         "permanent_impact": 0.314,
         "risk_aversion": 2.0,
+        "profit": wealth / 1e7 - 1,
     }
     for name, value in numbers.items():
         assert state[STATE_INDEX[name]] == pytest.approx(value, rel=1e-9), name
