@@ -165,6 +165,7 @@ fetch_tables("lobster", [sys.argv[1]], lake=Lake(sys.argv[2]), config=DataConfig
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_table", [1, 3])
 def test_killed_in_the_middle_of_a_write(tmp_path, lake, at_table):
     for symbol in ("OLD", "TINY"):

@@ -18,6 +18,8 @@ from difffinance.data.loading import load_bars
 from difffinance.data.store import Lake, read_metadata
 from difffinance.errors import DataError, InputError, NetworkError
 
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # yfinance under pandas 3
+
 SPAN = {"start": "2020-01-01", "end": "2021-01-04"}
 
 

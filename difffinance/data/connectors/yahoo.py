@@ -6,6 +6,7 @@ from there. An empty answer is an error. yfinance's own files (time zones, cooki
 """
 
 import hashlib
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -223,12 +224,16 @@ def _client() -> Iterator[Any]:
     yfinance.set_tz_cache_location(_client_folder().name)
     hidden = yfinance.config.debug.hide_exceptions
     yfinance.config.debug.hide_exceptions = False
+    # What it would log is raised as well, and the person at the terminal shall read one message.
+    logger = logging.getLogger("yfinance")
+    silent, logger.disabled = logger.disabled, True
     # A symbol without a time zone is unknown; yfinance would ask two more services that know no more.
     yfinance.base._tz_info_fetch_ctr = 2
     try:
         yield yfinance
     finally:
         yfinance.config.debug.hide_exceptions = hidden
+        logger.disabled = silent
 
 
 @cache
