@@ -26,7 +26,8 @@ MESSAGE = np.dtype(
     [("kind", "i4"), ("side", "i4"), ("order_id", "i8"), ("price", "i8"), ("quantity", "i8"), ("owner", "i8")]
 )
 
-LIMIT, CANCEL, MARKET = 0, 1, 2
+# Kinds of messages; numpy integers, so that numba does not compile a kernel again for each constant.
+LIMIT, CANCEL, MARKET = np.int64(0), np.int64(1), np.int64(2)
 
 # Places in `top`, the book's scalars: best levels, window, price limits, prices seen, counters.
 BID, ASK, BASE, WIDTH, LOW, HIGH, LOWEST, HIGHEST, LIVE, FILLS = range(10)
@@ -242,19 +243,18 @@ def run_messages(orders, levels, bits, top, fills, messages, start, codes, done)
 @kernel
 def read_depth(levels, bits, top, out):  # type: ignore[no-untyped-def]
     """Fill `out` (2, L, 2) with (price, quantity) of the best bid and ask levels; 0 where there is none."""
-    out[:] = 0
     index = top[BID]
     for k in range(out.shape[1]):
-        if index < 0:
-            break
-        out[0, k, 0], out[0, k, 1] = index + top[BASE], levels[index].quantity
-        index = next_down(bits, index - 1)
+        out[0, k, 0] = out[0, k, 1] = 0
+        if index >= 0:
+            out[0, k, 0], out[0, k, 1] = index + top[BASE], levels[index].quantity
+            index = next_down(bits, index - 1)
     index = top[ASK]
     for k in range(out.shape[1]):
-        if index >= top[WIDTH]:
-            break
-        out[1, k, 0], out[1, k, 1] = index + top[BASE], levels[index].quantity
-        index = next_up(bits, index + 1, top[WIDTH])
+        out[1, k, 0] = out[1, k, 1] = 0
+        if index < top[WIDTH]:
+            out[1, k, 0], out[1, k, 1] = index + top[BASE], levels[index].quantity
+            index = next_up(bits, index + 1, top[WIDTH])
 
 
 class Outcome(NamedTuple):

@@ -32,7 +32,8 @@ class MarketEnvironment:
     which signal and how opponents are pooled. An episode has `num_steps` steps of `config.step_seconds` (default:
     to the end of the session). `seed` makes every episode reproducible; `reset(seed)` starts a given one.
 
-    After each step `events` and `fills` hold its log, `refusals` counts refused orders and actions by reason.
+    After each step `events` and `fills` hold its log, `last_actions` (N, 10) what was understood (zeros where a seat's
+    action was refused), and `refusals` counts refused orders and actions of the episode by reason.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class MarketEnvironment:
         venue, before = self.venue, self._tables.wealth.copy()
         venue.clear_step()
         table, valid, refused = self._read(actions)
+        self.last_actions = table
         # Four quotes, a market order and every cancellation of each seat.
         venue.make_room(self.num_agents * (6 + self.config.max_resting_orders))
         now, turn = self._step * self.config.step_seconds, self._rng_turn.permutation(self.num_agents)
@@ -143,8 +145,19 @@ class MarketEnvironment:
         # At the middle of the coming step.
         return float(activity(self.venue.flow.p, (self._step + 0.5) * self.config.step_seconds))
 
+    @property
+    def _reversion(self) -> float:
+        # The part of the gap to the value that closes in a step grows with the activity of the flow that closes it.
+        return min(self.scale.reversion * self._activity, 1.0)
+
     def _read(self, actions: Sequence[Array] | Array) -> tuple[Array, Array, list[tuple[int, str, int]]]:
         """Return the actions as a table, which seats have a good one, and the refusals (seat, reason, count)."""
+        try:
+            table = np.array(actions, float)
+            if table.shape == (self.num_agents, len(ACTION)) and ((table >= LOW) & (table <= HIGH)).all():
+                return table, np.ones(self.num_agents, np.bool_), []
+        except (TypeError, ValueError):
+            pass  # of several shapes: look at each
         table, valid = np.zeros((self.num_agents, len(ACTION))), np.zeros(self.num_agents, np.bool_)
         refused: list[tuple[int, str, int]] = []
         for seat in range(max(self.num_agents, len(actions))):
@@ -178,13 +191,13 @@ class MarketEnvironment:
                 signals[seat] = gap + self.agents.private_noise * private[seat]
             elif kind in PUBLIC_SIGNAL_KINDS:
                 signals[seat] = gap + self.agents.public_noise * self._estimate_error
-        return signals * self.scale.reversion
+        return signals * self._reversion
 
     def _observe(self) -> MarketState:
         floor, tables, scale, tick = self.venue.floor, self._tables, self.scale, self.config.tick_size
         sigma = scale.volatility * np.sqrt(self._activity)
         numbers = np.array([
-            self.step_volume, sigma, self._activity, scale.reversion, scale.temporary, scale.exponent, scale.permanent,
+            self.step_volume, sigma, self._activity, self._reversion, scale.temporary, scale.exponent, scale.permanent,
             1.0 - self._step / self.num_steps, self.agents.risk_aversion,
         ])  # fmt: skip
         observe(floor, self._history, self._kinds, self._signals(sigma), numbers, tables)

@@ -39,6 +39,7 @@ BOUGHT, SOLD, PASSIVE, BOUGHT_VALUE, SOLD_VALUE, ASKED = range(6)
 # Places in `marks`: mid and last best prices in ticks; in `counts`: events written, next order id.
 MID, LAST_BID, LAST_ASK = range(3)
 EVENTS, NEXT_ID = range(2)
+_NONE = np.int64(0)  # no price, or the whole quantity
 
 
 class Floor(NamedTuple):
@@ -117,7 +118,7 @@ def settle(floor, start, side, taker):  # type: ignore[no-untyped-def]
     seats = len(floor.own_count)
     for i in range(start, floor.top[FILLS]):
         fill = floor.fills[i]
-        maker = floor.orders[fill.maker].owner
+        maker = np.int64(floor.orders[fill.maker].owner)
         quantity, value = fill.quantity, fill.price * fill.quantity
         buyer, seller = (taker, maker) if side > 0 else (maker, taker)
         floor.cash[buyer] -= value
@@ -178,7 +179,7 @@ def submit(floor, ts, kind, side, price, quantity, owner):  # type: ignore[no-un
 def withdraw(floor, ts, order_id, quantity):  # type: ignore[no-untyped-def]
     """Cancel `quantity` lots (0: all) of a resting order."""
     order = floor.orders[order_id]
-    side, price, owner = order.side, order.price, order.owner
+    side, price, owner = np.int64(order.side), order.price, np.int64(order.owner)
     code, gone = cancel(floor.orders, floor.levels, floor.bits, floor.top, order_id, quantity)
     floor.resting[owner, 0 if side > 0 else 1] -= gone
     write(floor, ts, CANCEL, side, order_id, price, quantity, owner, code, gone, floor.top[FILLS])
@@ -213,11 +214,11 @@ def act(floor, ts, seat, action, unit, mid):  # type: ignore[no-untyped-def]
     tidy(floor, seat)
     if action[9] > 0.5:
         for k in range(floor.own_count[seat]):
-            withdraw(floor, ts, floor.own_orders[seat, k], 0)
+            withdraw(floor, ts, floor.own_orders[seat, k], _NONE)
         floor.own_count[seat] = 0
     quantity = int(abs(action[0]) * unit + 1e-6)
     if quantity > 0:
-        submit(floor, ts, MARKET, 1 if action[0] > 0 else -1, 0, quantity, seat)
+        submit(floor, ts, MARKET, 1 if action[0] > 0 else -1, _NONE, quantity, seat)
         tidy(floor, seat)
     for k in range(4):
         side, offset = 1 if k % 2 == 0 else -1, action[1 + 2 * k]

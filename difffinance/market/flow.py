@@ -26,6 +26,7 @@ NOW, LOG_VALUE = range(2)
 # Places in `p`, the parameters.
 (MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
  MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION) = range(19)  # fmt: skip
+_NONE = np.int64(0)  # no price, or the whole quantity
 _LONGEST = 1000  # child orders of a split order, at most
 
 
@@ -45,7 +46,8 @@ def parameters(config: MarketConfig) -> np.ndarray:
     return np.array([
         f.market_rate, f.limit_rate, f.cancel_rate, f.partial_cancels, np.log(f.size_median / config.lot_size),
         f.size_log_sd, f.queue_sized, f.sweep_levels, f.inside, f.placement_scale, f.placement_tail,
-        f.placement_max, f.memory_tail, f.refill, f.value_lean, f.fundamental_volatility / np.sqrt(config.session_seconds), f.pull_scale, f.intraday,
+        f.placement_max, f.memory_tail, f.refill, f.value_lean,
+        f.fundamental_volatility / np.sqrt(config.session_seconds), f.pull_scale, f.intraday,
         config.session_seconds,
     ])  # fmt: skip
 
@@ -103,7 +105,7 @@ def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
         return
     levels = 1 if rng.random() < p[QUEUE_SIZED] else int(p[SWEEP])
     quantity = min(draw_size(p, rng), shown(floor, side, best, levels))
-    submit(floor, ts, MARKET, side, 0, quantity, owner)
+    submit(floor, ts, MARKET, side, _NONE, quantity, owner)
 
 
 @kernel
@@ -153,6 +155,6 @@ def cancellation(floor, flow, rng, ts):  # type: ignore[no-untyped-def]
         withdraw(floor, ts, order_id, (left + 1) // 2)
         return
     if left > 0:
-        withdraw(floor, ts, order_id, 0)
+        withdraw(floor, ts, order_id, _NONE)
     flow.live_count[0] -= 1
     flow.live[k] = flow.live[flow.live_count[0]]

@@ -36,11 +36,11 @@ class ReferenceBook:
 
     def limit(self, side: int, price: int, quantity: int, *, owner: int = 0) -> Outcome:
         """Place a limit order."""
-        return self._order(LIMIT, self.next_id, side, price, quantity, owner)
+        return self.place(LIMIT, self.next_id, side, price, quantity, owner)
 
     def market(self, side: int, quantity: int, *, owner: int = 0) -> Outcome:
         """Place a market order."""
-        return self._order(MARKET, self.next_id, side, 0, quantity, owner)
+        return self.place(MARKET, self.next_id, side, 0, quantity, owner)
 
     def cancel(self, order_id: int, quantity: int = 0) -> Outcome:
         """Cancel `quantity` lots of a resting order; 0 cancels it whole."""
@@ -65,10 +65,11 @@ class ReferenceBook:
             if kind == CANCEL:
                 outcomes.append(self.cancel(order_id, quantity))
             else:
-                outcomes.append(self._order(kind, order_id, side, price, quantity, owner))
+                outcomes.append(self.place(kind, order_id, side, price, quantity, owner))
         return np.array([o.code for o in outcomes], np.int8), np.array([o.quantity for o in outcomes], np.int64)
 
-    def _order(self, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> Outcome:
+    def place(self, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> Outcome:
+        """Process one order with an id of the caller's choice; `kind` is `LIMIT` or `MARKET`."""
         self.next_id = max(self.next_id, order_id + 1)
         code = self._refusal(kind, order_id, side, price, quantity)
         if code != reasons.OK:

@@ -14,7 +14,7 @@ from difffinance.market.rules import session_rules
 from difffinance.market.venue import Venue
 
 WARM_UP_SECONDS = 900.0
-_STEPS, _PROBES = 1500, 100
+_STEPS, _PROBES = 1500, 200
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,21 @@ class FlowScale:
     permanent: float
 
 
-@lru_cache(maxsize=32)
 def measure_flow(config: MarketConfig) -> FlowScale:
-    """Run the background alone and return its scale; the same configuration gives the same numbers."""
-    free = config.model_copy(update={"price_limit": None})
+    """Run the background alone and return its scale; the same flow gives the same numbers, computed once a process."""
+    names = ("tick_size", "lot_size", "start_price", "step_seconds", "session_seconds", "flow")
+    return _measure(MarketConfig(price_limit=None, **{name: getattr(config, name) for name in names}))
+
+
+@lru_cache(maxsize=32)
+def _measure(free: MarketConfig) -> FlowScale:
     rng = np.random.default_rng(20200102)
-    venue = Venue(free, session_rules(free), np.zeros(0), np.zeros(0, np.int64))
-    venue.flow.p[INTRADAY] = 0.0
-    venue.run_flow(rng, WARM_UP_SECONDS)
+    venue = _warm_venue(free, rng)
     mids, gaps, volumes = np.empty(_STEPS + 1), np.empty(_STEPS), np.empty(_STEPS)
     mids[0] = venue.floor.marks[MID]
     for k in range(_STEPS):
         gaps[k] = venue.flow.clock[LOG_VALUE] - np.log(mids[k])
-        _step(venue, rng, config.step_seconds)
+        _step(venue, rng, free.step_seconds)
         mids[k + 1], volumes[k] = venue.floor.marks[MID], venue.floor.tally[-1, BOUGHT]
     returns, volume = np.diff(np.log(mids)), max(float(volumes.mean()), 1.0)
     # A flow that never moves the price still needs a unit: a tenth of a tick.
@@ -56,12 +58,20 @@ def measure_flow(config: MarketConfig) -> FlowScale:
     gaps -= gaps.mean()
     reversion = float(np.clip(gaps @ returns / max(gaps @ gaps, 1e-300), 0.0, 1.0))
     probes = np.empty((_PROBES, 3))
+    venue = _warm_venue(free, rng)  # a young one: its twins are cheap to copy
     for k in range(_PROBES):
-        _step(venue, rng, config.step_seconds)
-        probes[k] = _probe(venue, volume, rng, config.step_seconds)
-    half, whole, moved = np.maximum(probes.mean(axis=0) / (sigma * mids.mean()), 0.0)
+        _step(venue, rng, free.step_seconds)
+        probes[k] = _probe(venue, volume, rng, free.step_seconds)
+    half, whole, moved = np.maximum(probes.mean(axis=0) / (sigma * mids.mean()), 0.0).tolist()
     exponent = float(np.log2(whole / half)) if half > 0 else 1.0
-    return FlowScale(volume, sigma, reversion, float(whole), exponent, float(moved))
+    return FlowScale(volume, sigma, reversion, whole, exponent, moved)
+
+
+def _warm_venue(free: MarketConfig, rng: np.random.Generator) -> Venue:
+    venue = Venue(free, session_rules(free), np.zeros(0), np.zeros(0, np.int64))
+    venue.flow.p[INTRADAY] = 0.0
+    venue.run_flow(rng, WARM_UP_SECONDS)
+    return venue
 
 
 def _step(venue: Venue, rng: np.random.Generator, seconds: float) -> None:

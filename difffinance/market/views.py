@@ -38,6 +38,7 @@ _KEEP = 0.5 ** (1 / 5)  # half-life of 5 steps
 _LEVELS = 5
 _NUMBERS = len(OPPONENT_INDEX) // len(KINDS)
 _COUNT, _BUYS, _SELLS, _FLOW, _ACTIVITY, _BIDS, _ASKS, _PASSIVE = range(8)
+_KINDS = len(KINDS)
 _MID_BAND = 1 << 59
 
 _S_SIGNAL, _S_DECAY, _S_VOLATILITY, _S_VOLUME = (
@@ -91,20 +92,25 @@ class Tables(NamedTuple):
 
 
 @kernel
+def push(values, newest):  # type: ignore[no-untyped-def]
+    """Put `newest` in front and forget the oldest."""
+    for k in range(len(values) - 1, 0, -1):
+        values[k] = values[k - 1]
+    values[0] = newest
+
+
+@kernel
 def remember(floor, history):  # type: ignore[no-untyped-def]
     """Close the step: push its return, flow and volume, and update the exponential means of each seat."""
-    signed, volume = 0, 0
+    signed, volume = 0.0, 0.0
     for i in range(floor.top[FILLS]):
         fill = floor.fills[i]
         signed += floor.orders[fill.taker].side * fill.quantity
         volume += fill.quantity
-    history.returns[1:] = history.returns[:-1].copy()
-    history.returns[0] = np.log(floor.marks[MID] / history.last_mid[0])
+    push(history.returns, np.log(floor.marks[MID] / history.last_mid[0]))
     history.last_mid[0] = floor.marks[MID]
-    history.flow[1:] = history.flow[:-1].copy()
-    history.flow[0] = signed
-    history.volume[1:] = history.volume[:-1].copy()
-    history.volume[0] = volume
+    push(history.flow, signed)
+    push(history.volume, volume)
     for seat in range(len(history.memory)):
         tally, memory = floor.tally[seat], history.memory[seat]
         memory[FLOW] = _KEEP * memory[FLOW] + (1 - _KEEP) * (tally[BOUGHT] - tally[SOLD])
@@ -149,9 +155,12 @@ def observe_state(floor, history, seat, signal, scale, tables):  # type: ignore[
     s[_S_MICRO] = s[_S_IMBALANCE] / 2 if bid > 0 and ask > 0 else 0.0
     for k in range(_LEVELS):
         s[_S_DEPTH + k], s[_S_DEPTH + _LEVELS + k] = depth[0, k, 1] / unit, depth[1, k, 1] / unit
-    s[_S_RETURN : _S_RETURN + 10] = history.returns / sigma
-    s[_S_FLOW : _S_FLOW + 5] = history.flow / unit
-    s[_S_TRADED : _S_TRADED + 3] = history.volume / unit
+    for k in range(len(history.returns)):
+        s[_S_RETURN + k] = history.returns[k] / sigma
+    for k in range(len(history.flow)):
+        s[_S_FLOW + k] = history.flow[k] / unit
+    for k in range(len(history.volume)):
+        s[_S_TRADED + k] = history.volume[k] / unit
     s[_S_UPPER], s[_S_LOWER] = band_distances(floor, sigma)
 
 
@@ -195,8 +204,8 @@ def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-
 
 @kernel
 def pool(floor, history, kinds):  # type: ignore[no-untyped-def]
-    """Return sums over the seats of each kind, (kinds, 9): the opponent numbers and the passive volume."""
-    pooled = np.zeros((len(KINDS), 9))
+    """Return sums over the seats of each kind, in the order of the opponent numbers."""
+    pooled = np.zeros((_KINDS, _NUMBERS))
     for seat in range(len(kinds)):
         add_seat(pooled[kinds[seat]], floor, history, seat, 1.0)
     return pooled
@@ -219,14 +228,16 @@ def add_seat(row, floor, history, seat, sign):  # type: ignore[no-untyped-def]
 def observe_opponents(pooled, floor, history, kind, seat, scale, out):  # type: ignore[no-untyped-def]
     """Fill the 40 numbers of a seat: the others, pooled by kind."""
     for k in range(len(pooled)):
-        row = pooled[k].copy()
+        row = pooled[k]
         if k == kind:
             add_seat(row, floor, history, seat, -1.0)
-        mine = out[k * _NUMBERS : (k + 1) * _NUMBERS]
-        mine[:] = 0.0
-        count = np.round(row[_COUNT])
-        if count > 0:
-            mine[_COUNT] = count
+        at, count = k * _NUMBERS, row[_COUNT]
+        for j in range(_NUMBERS):
+            out[at + j] = 0.0
+        if count > 0.5:
+            out[at] = count
             for j in range(_BUYS, _PASSIVE):
-                mine[j] = row[j] / count / scale[UNIT]
-            mine[_PASSIVE] = min(row[_PASSIVE] / row[_ACTIVITY], 1.0) if row[_ACTIVITY] > 1e-9 else 0.0
+                out[at + j] = row[j] / count / scale[UNIT]
+            out[at + _PASSIVE] = min(row[_PASSIVE] / row[_ACTIVITY], 1.0) if row[_ACTIVITY] > 1e-9 else 0.0
+        if k == kind:
+            add_seat(row, floor, history, seat, 1.0)

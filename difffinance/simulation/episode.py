@@ -1,0 +1,174 @@
+"""One episode of the market with its agents, written down step by step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from difffinance.agents.base import Agent
+from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.floor import ASKED, BOUGHT, BOUGHT_VALUE, SOLD, SOLD_VALUE
+from difffinance.market.observation import ACTION_INDEX
+from difffinance.records import Array, MarketState
+from difffinance.schemas import TRAJECTORIES
+
+
+@dataclass(frozen=True)
+class Episode:
+    """T steps of N agents. Prices and money in quote currency, quantities in units of the asset.
+
+    Arrays with T + 1 rows hold the state before the first step too. `depth[t]` is (2, L, 2): bid and ask, level,
+    (price, quantity), 0 where there is no level. `trades` has one row per fill: seconds, price, quantity, side of
+    the taker. `opening`, `events` and `fills` are the raw log in ticks and lots.
+    """
+
+    kinds: tuple[str, ...]
+    step_seconds: float
+    mid: Array  # (T+1,)
+    spread: Array  # (T+1,)
+    value: Array  # (T+1,) the fundamental, which no agent was shown
+    depth: Array = field(repr=False)  # (T+1, 2, L, 2)
+    wealth: Array = field(repr=False)  # (T+1, N)
+    inventory: Array = field(repr=False)  # (T+1, N)
+    cash: Array = field(repr=False)  # (T+1, N) net of fees
+    asked: Array = field(repr=False)  # (T, N) units in accepted orders
+    bought: Array = field(repr=False)  # (T, N)
+    sold: Array = field(repr=False)  # (T, N)
+    fill_price: Array = field(repr=False)  # (T, N) mean, NaN without fills
+    at_market: Array = field(repr=False)  # (T, N) signed units asked at the market
+    rewards: Array = field(repr=False)  # (T, N)
+    states: Array = field(repr=False)  # (T, N, 50), as are the next three with 10, 40, 20
+    actions: Array = field(repr=False)
+    opponents: Array = field(repr=False)
+    constraints: Array = field(repr=False)
+    trades: pl.DataFrame = field(repr=False)
+    refusals: dict[str, int]
+    opening: Array = field(repr=False)
+    events: list[Array] = field(repr=False)  # T of (messages,)
+    fills: list[Array] = field(repr=False)  # T of (fills,)
+    fees: Array = field(repr=False)  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def frame(self, run: str, episode: int) -> pl.DataFrame:
+        """Return the episode as a `Trajectories` table."""
+        steps, n = self.rewards.shape
+        filled = self.bought - self.sold
+        wide = {"state": self.states, "action": self.actions, "opponents": self.opponents}
+        columns = {
+            "run": pl.Series([run]).new_from_index(0, steps * n),
+            "episode": np.full(steps * n, episode),
+            "step": np.repeat(np.arange(steps), n),
+            "agent": np.tile(np.arange(n), steps),
+            "agent_kind": list(self.kinds) * steps,
+            "mid": np.repeat(self.mid[:-1], n),
+            "spread": np.repeat(self.spread[:-1], n),
+            "inventory": self.inventory[1:].ravel(),
+            "cash": self.cash[1:].ravel(),
+            "wealth": self.wealth[1:].ravel(),
+            "side": np.sign(self.at_market).ravel(),
+            "price": np.repeat(self.mid[:-1], n),
+            "quantity": np.abs(self.at_market).ravel(),
+            "filled": filled.ravel(),
+            "fill_price": pl.Series(self.fill_price.ravel()).fill_nan(None),
+            "impact": np.repeat(np.diff(self.mid), n),
+            "reward": self.rewards.ravel(),
+            "done": np.repeat(np.arange(steps) == steps - 1, n),
+        }
+        for name, table in {**wide, "constraints": self.constraints}.items():
+            columns[name] = pl.Series(table.reshape(steps * n, -1)).cast(pl.List(pl.Float64))
+        return pl.DataFrame(columns).cast({c: TRAJECTORIES.columns[c].dtype for c in ("side", "episode")})
+
+
+def opening_orders(env: MarketEnvironment) -> Array:
+    """Return the orders that rest in the book, oldest first: columns id, side, price, quantity, owner."""
+    orders = env.venue.floor.orders
+    ids = np.flatnonzero(orders["quantity"])
+    return np.stack([ids, *(orders[ids][name] for name in ("side", "price", "quantity", "owner"))], axis=1)
+
+
+def record_episode(env: MarketEnvironment, agents: Sequence[Agent], *, seed: int | None = None) -> Episode:
+    """Run one episode of `env` with `agents` in its seats and write everything down; `seed` starts that episode."""
+    if [agent.kind for agent in agents] != list(env.kinds):
+        raise InputError(f"agents must fit the seats {list(env.kinds)}; got {[agent.kind for agent in agents]}.")
+    state, info = env.reset(seed), {}
+    notes: list[dict[str, Any]] = []
+    first, opening, done = _snapshot(env, state), opening_orders(env), False
+    while not done:
+        actions = [agent.act(state, info) for agent in agents]
+        before, unit = state, env.step_volume
+        state, rewards, done, info = env.step(actions)
+        notes.append(_note(env, before, actions, rewards, unit) | _snapshot(env, state))
+    return _assemble(env, first, notes, opening)
+
+
+def _snapshot(env: MarketEnvironment, state: MarketState) -> dict[str, Any]:
+    floor, n = env.venue.floor, env.num_agents
+    return {
+        "mid": state.mid,
+        "spread": state.spread,
+        "value": env.value,
+        "depth": state.depth,
+        "wealth": env.wealth,
+        "inventory": floor.inventory[:n] * env.config.lot_size,
+        "cash": floor.cash[:n] * env.venue.money - floor.fees[:n],
+    }
+
+
+def _note(env: MarketEnvironment, before: MarketState, actions: list[Array], rewards: Array, unit: float) -> dict:
+    tally, lot, tick = env.venue.floor.tally[: env.num_agents], env.config.lot_size, env.config.tick_size
+    traded = tally[:, BOUGHT] + tally[:, SOLD]
+    market = env.last_actions[:, ACTION_INDEX["participation"]] * unit
+    return {
+        "asked": tally[:, ASKED] * lot,
+        "bought": tally[:, BOUGHT] * lot,
+        "sold": tally[:, SOLD] * lot,
+        "fill_price": np.where(
+            traded > 0, (tally[:, BOUGHT_VALUE] + tally[:, SOLD_VALUE]) / np.maximum(traded, 1) * tick, np.nan
+        ),
+        "at_market": np.sign(market) * np.floor(np.abs(market) + 1e-6) * lot,
+        "rewards": rewards,
+        "states": np.array(before.views),
+        "opponents": np.array(before.opponents),
+        "constraints": np.array(before.constraints),
+        "actions": env.last_actions.copy(),
+        "events": env.events.copy(),
+        "fills": env.fills.copy(),
+    }
+
+
+def _assemble(env: MarketEnvironment, first: dict[str, Any], notes: list[dict[str, Any]], opening: Array) -> Episode:
+    logs = ("events", "fills")
+    arrays = {name: np.array([note[name] for note in notes]) for name in notes[0] if name not in logs}
+    arrays |= {name: np.concatenate([[first[name]], arrays[name]]) for name in first}
+    return Episode(
+        kinds=env.kinds,
+        step_seconds=env.config.step_seconds,
+        trades=_trades(env, notes),
+        refusals=dict(env.refusals),
+        opening=opening,
+        events=[note["events"] for note in notes],
+        fills=[note["fills"] for note in notes],
+        fees=env.venue.floor.fees[: env.num_agents].copy(),
+        **arrays,
+    )
+
+
+def _trades(env: MarketEnvironment, notes: list[dict[str, Any]]) -> pl.DataFrame:
+    events = np.concatenate([note["events"] for note in notes])
+    fills = np.concatenate([note["fills"] for note in notes])
+    # Ids are given out in sequence, so a taker's message is found by its id among the orders.
+    orders = events[events["kind"] != 1]
+    at = np.searchsorted(orders["order_id"], fills["taker"])
+    return pl.DataFrame(
+        {
+            "seconds": orders["ts"][at] / 1e9,
+            "price": fills["price"] * env.config.tick_size,
+            "quantity": fills["quantity"] * env.config.lot_size,
+            "side": orders["side"][at],
+        }
+    )

@@ -1,0 +1,114 @@
+"""`simulate`: episodes of the market with a mixed population, their trajectories and what came of them."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from difffinance.agents.factory import AgentFactory, mixed_kinds
+from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.data.store import Lake, Progress, check_symbol, no_progress
+from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.footprint import impact_bps
+from difffinance.records import Array
+from difffinance.schemas import TRAJECTORIES
+from difffinance.simulation.audit import find_violations
+from difffinance.simulation.episode import Episode, record_episode
+
+
+def simulate_market(
+    *,
+    market: MarketConfig,
+    agents: AgentsConfig,
+    num_agents: int = 5,
+    num_steps: int = 500,
+    episodes: int = 1,
+    seed: int = 7,
+    checkpoint: Path | None = None,
+    lake: Lake | None = None,
+    run: str = "latest",
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Simulate `episodes` of a mixed population and return the answer of `simulate` (CONTRACT section 2).
+
+    `agents` has one row per kind: `pnl_*` is the change of wealth over an episode in quote currency, one observation
+    per seat and episode (`pnl_se` is null for fewer than two); `inventory_mean` in units; `fill_ratio` quantity traded
+    over quantity in accepted orders; `impact_bps` as in `market.footprint`. `violations` is counted by
+    `simulation.audit`, which replays the log with the plain Python book, not by the market's own refusals (those are
+    in `refused`). `agent_steps_per_second` counts the decisions of agents and the market's answers. With `lake` the
+    trajectories go to `trajectories/<run>.parquet`. `checkpoint` is the diffusion agent's; without it the shipped one.
+    """
+    if episodes < 1:
+        raise InputError(f"episodes must be at least 1; got {episodes}.")
+    check_symbol(run)
+    kinds = mixed_kinds(num_agents)
+    env = MarketEnvironment(num_agents, market, seed, agents=agents, kinds=kinds, num_steps=num_steps)
+    population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint))
+    played, frames, violations, refused, seconds = [], [], 0, dict[str, int](), 0.0
+    streams = np.random.SeedSequence(seed).spawn(episodes)
+    for k, stream in enumerate(streams):
+        progress("simulate", k, episodes)
+        for agent, sequence in zip(population, stream.spawn(num_agents), strict=True):
+            agent.reset(np.random.default_rng(sequence))
+        start = time.perf_counter()
+        episode = record_episode(env, population)
+        seconds += time.perf_counter() - start
+        violations += sum(find_violations(episode, market, agents).values())
+        played.append(episode)
+        frames.append(episode.frame(run, k))
+        for reason, count in episode.refusals.items():
+            refused[reason] = refused.get(reason, 0) + count
+    progress("simulate", episodes, episodes)
+    return {
+        "agents": [_summary(kind, played) for kind in dict.fromkeys(kinds)],
+        "trades": sum(len(episode.trades) for episode in played),
+        "path": None if lake is None else str(_write(lake, run, pl.concat(frames), seed, market)),
+        "agent_steps_per_second": num_agents * num_steps * episodes / seconds,
+        "violations": violations,
+        "refused": refused,
+    }
+
+
+def _model(checkpoint: Path | None) -> Any:
+    if checkpoint is None:
+        return None
+    from difffinance.diffusion.checkpoint import load_model
+
+    return load_model(checkpoint)
+
+
+def _summary(kind: str, played: list[Episode]) -> dict[str, Any]:
+    seats = [i for i, k in enumerate(played[0].kinds) if k == kind]
+
+    def of(name: str) -> Array:
+        return np.concatenate([getattr(episode, name)[:, seats] for episode in played])
+
+    pnl = np.concatenate([episode.wealth[-1, seats] - episode.wealth[0, seats] for episode in played])
+    asked, traded, filled = of("asked").sum(), (of("bought") + of("sold")).sum(), of("bought") - of("sold")
+    before = np.concatenate([episode.mid[:-1] for episode in played])[:, None]
+    after = np.concatenate([episode.mid[1:] for episode in played])[:, None]
+    return {
+        "kind": kind,
+        "episodes": len(played),
+        "pnl_mean": float(pnl.mean()),
+        "pnl_se": float(pnl.std(ddof=1) / np.sqrt(len(pnl))) if len(pnl) > 1 else None,
+        "inventory_mean": float(of("inventory").mean()),
+        "fill_ratio": float(traded / asked) if asked > 0 else None,
+        "impact_bps": impact_bps(filled, before, after),
+    }
+
+
+def _write(lake: Lake, run: str, frame: pl.DataFrame, seed: int, market: MarketConfig) -> Path:
+    metadata = {
+        "source": "simulated",
+        "synthetic": True,
+        "symbol": market.symbol,
+        "seed": seed,
+        "tick_size": market.tick_size,
+        "lot_size": market.lot_size,
+        "market": market.model_dump(mode="json"),
+    }
+    return lake.write_table(lake.folder("trajectories") / f"{run}.parquet", frame, TRAJECTORIES, metadata)

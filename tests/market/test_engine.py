@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from difffinance.errors import InputError
+from difffinance.market import reasons
+from difffinance.market.engine import CANCEL, LIMIT, MARKET, MAX_SPAN, MESSAGE, Book
+from difffinance.market.reference import ReferenceBook
+
+LOW, HIGH = 90, 110
+
+
+def random_message(draw_kind, order_id, side, price, quantity):
+    return (draw_kind, side, order_id, price, quantity, 0)
+
+
+messages = st.lists(
+    st.builds(
+        random_message,
+        st.sampled_from([int(LIMIT), int(LIMIT), int(CANCEL), int(MARKET)]),
+        st.integers(0, 40),  # few ids: reuse and unknown cancels are common
+        st.sampled_from([1, -1, 1, -1, 1, -1, 0, 2]),
+        st.integers(LOW - 3, HIGH + 3),
+        st.integers(-1, 9),
+    ),
+    max_size=60,
+)
+
+
+def rows(stream):
+    return np.array(stream, MESSAGE)
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages)
+def test_twin_equality_event_by_event(stream):
+    book, twin = Book(low=LOW, high=HIGH, capacity=2), ReferenceBook(low=LOW, high=HIGH)
+    for message in stream:
+        one = rows([message])
+        code, done = book.run(one)
+        assert (code.tolist(), done.tolist()) == tuple(x.tolist() for x in twin.run(one))
+        assert book.fills.tolist() == twin.fills.tolist()
+        assert np.array_equal(book.depth(30), twin.depth(30))
+        assert (book.best_bid, book.best_ask) == (twin.best_bid, twin.best_ask)
+        assert book.best_bid is None or book.best_ask is None or book.best_bid < book.best_ask
+
+
+def test_twin_equality_on_a_long_stream_with_wide_prices():
+    rng = np.random.default_rng(1)
+    n = 20_000
+    stream = np.zeros(n, MESSAGE)
+    stream["kind"] = rng.choice([0, 1, 2], n, p=[0.6, 0.3, 0.1])
+    stream["order_id"] = np.arange(n)
+    cancels = stream["kind"] == 1
+    stream["order_id"][cancels] = rng.integers(0, np.flatnonzero(cancels))
+    stream["side"] = rng.choice([1, -1], n)
+    # A walk of thousands of ticks makes the window of levels grow both ways.
+    stream["price"] = 50_000 + np.cumsum(rng.normal(size=n) * 30).astype(int) - stream["side"] * rng.geometric(0.02, n)
+    stream["quantity"] = rng.geometric(0.01, n)
+    book, twin = Book(capacity=16), ReferenceBook()
+    for got, expected in zip(book.run(stream), twin.run(stream), strict=True):
+        assert np.array_equal(got, expected)
+    assert len(book.fills) > 1000
+    assert book.fills.tolist() == twin.fills.tolist()
+    assert np.array_equal(book.depth(50), twin.depth(50))
+
+
+def test_price_then_time_priority():
+    book = Book()
+    late, early, better = book.limit(-1, 101, 5), book.limit(-1, 101, 5), book.limit(-1, 100, 5)
+    assert book.market(1, 12).quantity == 12
+    assert book.fills["maker"].tolist() == [better.order_id, late.order_id, early.order_id]
+    assert book.fills["quantity"].tolist() == [5, 5, 2]
+
+
+def test_partial_cancel_keeps_priority():
+    book = Book()
+    first, second = book.limit(1, 99, 5), book.limit(1, 99, 5)
+    assert book.cancel(first.order_id, 3).quantity == 3
+    book.market(-1, 3)
+    assert book.fills["maker"].tolist() == [first.order_id, second.order_id]
+    assert book.fills["quantity"].tolist() == [2, 1]
+
+
+def test_limit_order_rests_what_it_could_not_fill():
+    book = Book()
+    book.limit(-1, 100, 4)
+    assert book.limit(1, 100, 10).quantity == 4
+    assert book.depth(1).tolist() == [[[100, 6]], [[0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("order", "code"),
+    [
+        ((0, 100, 1), reasons.BAD_SIDE),
+        ((1, 100, 0), reasons.BAD_QUANTITY),
+        ((1, 0, 1), reasons.BAD_PRICE),
+        ((1, LOW - 1, 1), reasons.PRICE_LIMIT),
+        ((-1, HIGH + 1, 1), reasons.PRICE_LIMIT),
+        ((1, LOW, 1), reasons.OK),
+        ((-1, HIGH, 1), reasons.OK),
+    ],
+)
+def test_refusals_name_the_reason_and_change_nothing(order, code):
+    book = Book(low=LOW, high=HIGH)
+    assert book.limit(*order).code == code
+    assert (book.depth(1).sum() > 0) == (code == reasons.OK)
+
+
+def test_market_order_without_liquidity_says_so():
+    book = Book()
+    book.limit(-1, 100, 3)
+    outcome = book.market(1, 5)
+    assert (outcome.code, outcome.quantity) == (reasons.NO_LIQUIDITY, 3)
+    assert book.market(1, 5).quantity == 0
+
+
+def test_cancel_of_a_filled_or_unknown_order_is_refused():
+    book = Book()
+    order = book.limit(-1, 100, 3)
+    book.market(1, 3)
+    assert book.cancel(order.order_id).code == reasons.UNKNOWN_ORDER
+    assert book.cancel(12345).code == reasons.UNKNOWN_ORDER
+
+
+def test_absurd_span_of_prices_is_refused_not_lost():
+    book, twin = Book(), ReferenceBook()
+    for b in (book, twin):
+        assert b.limit(1, 100, 1).code == reasons.OK
+        assert b.limit(-1, 100 + MAX_SPAN, 1).code == reasons.PRICE_SPAN
+    assert np.array_equal(book.depth(2), twin.depth(2))
+
+
+def test_negative_ids_are_an_error():
+    with pytest.raises(InputError, match="negative"):
+        Book().run(rows([(0, 1, -1, 100, 1, 0)]))
+
+
+@pytest.mark.slow
+def test_stated_stream_gives_the_stated_fills(shared_data):
+    from tests.benchmarks.bench_engine import fnv, prepared, stream
+
+    messages = stream()
+    book = prepared(messages)
+    book.run(messages)
+    assert (len(book.fills), int(book.fills["quantity"].sum()), fnv(book.fills)) == (
+        169_413,
+        6_567_024,
+        "a77ac9874ade426b",
+    )

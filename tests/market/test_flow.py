@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from difffinance.config import FlowConfig, MarketConfig
+from difffinance.market.engine import CANCEL, LIMIT, MARKET
+from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, parameters
+from difffinance.market.rules import session_rules
+from difffinance.market.scale import measure_flow
+from difffinance.market.venue import Venue
+
+
+def background(seconds, seed=1, step=100.0, **flow):
+    """Run the background alone; return its events and the mid at each step."""
+    config = MarketConfig(price_limit=None, flow=FlowConfig(**flow))
+    venue = Venue(config, session_rules(config), np.zeros(0), np.zeros(0, np.int64))
+    rng, events, mids = np.random.default_rng(seed), [], []
+    venue.run_flow(rng, 900.0)
+    while venue.flow.clock[NOW] < 900 + seconds:
+        venue.clear_step()
+        venue.run_flow(rng, float(venue.flow.clock[NOW]) + step)
+        events.append(venue.floor.events[: venue.floor.counts[0]].copy())
+        mids.append(venue.floor.marks[0])
+    return np.concatenate(events), np.array(mids), venue
+
+
+def test_rates_of_messages_are_those_of_the_configuration():
+    events, _, _ = background(10_000, intraday=0.0, market_rate=0.5, limit_rate=2.0)
+    market, limit = (events["kind"] == MARKET).sum(), (events["kind"] == LIMIT).sum()
+    assert market == pytest.approx(5000, abs=4 * np.sqrt(5000))
+    assert limit == pytest.approx(20_000, abs=4 * np.sqrt(20_000))
+    assert (np.diff(events["ts"]) >= 0).all()
+
+
+def test_orders_live_as_long_as_the_cancel_rate_says():
+    # Without market orders and inside placement an order leaves by cancellation only: mean life 1 / rate.
+    events, _, venue = background(20_000, market_rate=0.0, cancel_rate=0.02, intraday=0.0, partial_cancels=0.0)
+    assert (events["kind"] == CANCEL).sum() > 10_000
+    alive = np.count_nonzero(venue.floor.orders["quantity"])
+    assert alive == pytest.approx(1.2 / 0.02, abs=4 * np.sqrt(60))
+
+
+def test_signs_remember_and_returns_do_not():
+    events, mids, _ = background(40_000, step=10.0)
+    signs = events["side"][events["kind"] == MARKET].astype(float)
+    signs -= signs.mean()
+    returns = np.diff(np.log(mids))
+
+    def autocorrelation(x, lag):
+        return np.corrcoef(x[:-lag], x[lag:])[0, 1]
+
+    assert autocorrelation(signs, 1) > 0.1
+    assert 0.02 < autocorrelation(signs, 20) < autocorrelation(signs, 1)
+    assert all(abs(autocorrelation(returns, lag)) < 0.12 for lag in (2, 5, 10))
+
+
+def test_price_follows_the_value():
+    _, mids, venue = background(20_000, step=10.0, fundamental_volatility=0.03)
+    assert abs(np.log(mids[-1]) - venue.flow.clock[LOG_VALUE]) < 0.005
+    assert np.log(mids).std() > 0.005
+
+
+def test_activity_is_u_shaped_with_mean_one():
+    p = parameters(MarketConfig())
+    day = np.array([activity(p, t) for t in np.linspace(0, 23_400, 2001)])
+    assert day.mean() == pytest.approx(1.0, abs=1e-3)
+    assert day[0] == pytest.approx(1 + 2 * p[INTRADAY]) and day.min() == pytest.approx(1 - p[INTRADAY])
+
+
+def test_scale_measures_volume_and_volatility_of_the_flow():
+    config = MarketConfig(flow=FlowConfig(intraday=0.0))
+    scale = measure_flow(config)
+    events, mids, _ = background(30_000, seed=9, step=10.0, intraday=0.0)
+    volume = events["done"][events["kind"] == MARKET].sum() / 3000
+    assert scale.volume == pytest.approx(volume, rel=0.1)
+    assert scale.volatility == pytest.approx(np.diff(np.log(mids)).std(), rel=0.15)
+    assert 0.005 < scale.reversion < 0.3
+    assert scale.temporary > 0 and scale.permanent > 0
+    assert measure_flow(MarketConfig(flow=FlowConfig(intraday=0.0), fee_bps=9.0)) is scale

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from difffinance.agents.factory import AgentFactory
+from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+from difffinance.schemas import TRAJECTORIES
+from difffinance.simulation.audit import find_violations
+from difffinance.simulation.episode import record_episode
+from difffinance.simulation.rollout import simulate_market
+
+KINDS = ("market_maker", "speculator", "arbitrageur", "informed")
+MARKET = MarketConfig(max_position=2000, max_open=1000, max_order=500)
+
+
+@pytest.fixture
+def episode():
+    env = MarketEnvironment(4, MARKET, kinds=KINDS, num_steps=60)
+    return record_episode(env, AgentFactory.create_population(KINDS), seed=1)
+
+
+def violations(episode, market=MARKET):
+    return find_violations(episode, market, AgentsConfig())
+
+
+def test_an_honest_market_breaks_no_rule(episode):
+    assert violations(episode) == {}
+    assert np.abs(episode.inventory).max() > 0 and len(episode.trades) > 100
+
+
+@pytest.mark.parametrize("config", [{"t_plus_one": True}, {"short_allowed": False}, {"price_limit": 0.003}])
+def test_tighter_rules_are_kept_too(config):
+    market, agents = MarketConfig(**config), AgentsConfig(inventory=1000)
+    env = MarketEnvironment(4, market, agents=agents, kinds=KINDS, num_steps=60)
+    episode = record_episode(env, AgentFactory.create_population(KINDS), seed=2)
+    assert find_violations(episode, market, agents) == {}
+    assert np.ptp(episode.inventory[:, 1:]) > 0
+
+
+def test_the_audit_sees_each_kind_of_foul(episode):
+    assert violations(episode, MARKET.model_copy(update={"max_order": 20}))["max_order"] > 0
+    assert violations(episode, MARKET.model_copy(update={"max_open": 20}))["max_open"] > 0
+    assert violations(episode, MARKET.model_copy(update={"max_position": 20}))["position_limit after a fill"] > 0
+    assert violations(episode, MARKET.model_copy(update={"short_allowed": False}))["position_limit"] > 0
+    assert violations(episode, MARKET.model_copy(update={"t_plus_one": True}))["not_sellable"] > 0
+    assert violations(episode, MARKET.model_copy(update={"max_leverage": 0.01}))["leverage"] > 0
+    assert violations(episode, MARKET.model_copy(update={"price_limit": 0.0001}))["price_limit"] > 0
+    assert violations(episode, MARKET.model_copy(update={"fee_bps": 9.0}))["cash net of fees differs"] == 4
+
+
+def test_the_audit_sees_a_wrong_fill_and_wrong_accounts(episode):
+    fills = next(f for f in episode.fills if len(f))
+    fills["price"][0] += 1
+    assert violations(episode)["price-time priority: fills differ from the plain book"] == 1
+    episode.inventory[-1, 2] += 1
+    assert violations(episode)["inventory differs"] == 1
+
+
+def test_episode_agrees_with_itself(episode):
+    filled = episode.bought - episode.sold
+    assert np.allclose(np.diff(episode.inventory, axis=0), filled)
+    assert np.allclose(np.diff(episode.wealth, axis=0), episode.rewards)
+    assert np.allclose(episode.wealth, episode.cash + episode.inventory * episode.mid[:, None])
+    assert episode.depth.shape == (61, 2, 5, 2)
+    assert episode.trades["seconds"].is_sorted()
+    assert set(episode.trades["side"].unique()) == {-1, 1}
+
+
+def test_answer_and_table_of_simulate(lake):
+    def play(run):
+        return simulate_market(
+            market=MARKET, agents=AgentsConfig(), num_agents=4, num_steps=30, episodes=2, seed=7, lake=lake, run=run
+        )
+
+    answer = play("one")
+    json.dumps(answer, allow_nan=False)
+    assert [row["kind"] for row in answer["agents"]] == list(KINDS)
+    assert set(answer["agents"][0]) >= {
+        "kind", "episodes", "pnl_mean", "pnl_se", "inventory_mean", "fill_ratio", "impact_bps"
+    }  # fmt: skip
+    assert answer["violations"] == 0 and answer["trades"] > 0 and answer["agent_steps_per_second"] > 0
+    frame = pl.read_parquet(answer["path"])
+    assert frame.shape == (2 * 30 * 4, len(TRAJECTORIES.columns))
+    assert [len(frame[c][0]) for c in ("state", "action", "opponents", "constraints")] == [50, 10, 40, 20]
+    assert frame.filter(pl.col("done"))["step"].unique().to_list() == [29]
+    again = pl.read_parquet(play("two")["path"])
+    assert frame.drop("run").equals(again.drop("run"))
+
+
+def test_bad_arguments_are_refused(lake):
+    with pytest.raises(InputError, match="episodes"):
+        simulate_market(market=MARKET, agents=AgentsConfig(), num_agents=4, episodes=0)
+    with pytest.raises(InputError, match="cannot name"):
+        simulate_market(market=MARKET, agents=AgentsConfig(), num_agents=4, run="../x", lake=lake)
+    with pytest.raises(InputError, match="seats"):
+        record_episode(MarketEnvironment(2), AgentFactory.create_population(["informed", "informed"]))
