@@ -131,6 +131,15 @@ def test_exception_inside_a_write(tmp_path):
     assert files(tmp_path) == {"a.txt": b"new"}
 
 
+def test_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with atomic_file(path) as temporary:
+            temporary.write_text("new")
+        assert (reader.read(), path.read_text()) == ("old", "new")
+
+
 def test_folder_is_swapped_whole(tmp_path):
     folder = tmp_path / "run"
     for text in ("one", "two"):

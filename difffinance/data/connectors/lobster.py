@@ -28,7 +28,7 @@ from difffinance.data.archives import read_plain, read_zip
 from difffinance.data.connectors.base import Fetched, Request, Table, one_word
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError, NotInLakeError
-from difffinance.schemas import BOOK_EVENTS, EVENT_KINDS, TIME, TRADES, Rule, Schema, depth_schema
+from difffinance.schemas import BOOK_EVENTS, EVENT_KINDS, TIME, TRADES, Column, Rule, Schema, depth_schema
 
 TAKES = ()
 USAGE = "difffinance fetch lobster PATH_OR_TICKER"
@@ -184,8 +184,6 @@ _HALT = pl.col("type") == 7
 
 
 def _schema(name: str, columns: dict[str, Any], rules: tuple[Rule, ...] = ()) -> Schema:
-    from difffinance.schemas import Column
-
     return Schema(name, 1, {n: Column(dtype, "as in the file") for n, dtype in columns.items()}, (), rules)
 
 
