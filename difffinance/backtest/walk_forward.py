@@ -69,12 +69,14 @@ def run_walk_forward(
     capitals: Sequence[float] = (),
     impacts: Sequence[bool] = (True, False),
     seed: int = 7,
+    paired: bool = True,
     progress: Progress = no_progress,
 ) -> WalkForward:
     """Walk every signal x trader x capital x world forward in one pass over the bars.
 
-    `capitals` defaults to `config.capital`. Columns with and without impact draw the same random numbers. Wealth is
-    accounted for by vectorbt and must agree with the reference simulator.
+    `capitals` defaults to `config.capital`. With `paired`, columns with and without impact draw the same random
+    numbers, at the price of two calls of each trader per bar; without, a trader sees all its columns in one call.
+    Wealth is accounted for by vectorbt and must agree with the reference simulator.
     """
     history = read_history(bars, config)
     columns = _make_columns(signals, traders, capitals or (config.capital,), impacts)
@@ -93,7 +95,7 @@ def run_walk_forward(
     )
     market = ReferenceMarket(history.open[first:], history.close[first:], capital=capital, charges=charges)
     desk = Desk(tuple(forecasts[c.signal] for c in columns), capital, law, config)
-    corrected, unfilled = _walk(desk, history, market, _seats(columns, traders), first, seed, progress)
+    corrected, unfilled = _walk(desk, history, market, _seats(columns, traders, paired), first, seed, progress)
     run = _account(market.ledger, columns, history.ts[first:], charges.fee)
     gap = largest_gap(run, market.ledger.equity)
     if gap > ENGINE_TOLERANCE:
@@ -126,11 +128,13 @@ def _make_columns(
     return columns
 
 
-def _seats(columns: tuple[Column, ...], traders: Mapping[str, BarTrader]) -> list[tuple[BarTrader, Array]]:
-    """Return each trader with the rows it decides on together: one batch per world, in the same order."""
+def _seats(
+    columns: tuple[Column, ...], traders: Mapping[str, BarTrader], paired: bool
+) -> list[tuple[BarTrader, Array]]:
+    """Return each trader with the rows it decides on in one call; paired worlds have equal rows in the same order."""
     groups: dict[tuple[str, bool], list[int]] = {}
     for i, column in enumerate(columns):
-        groups.setdefault((column.executor, column.impact), []).append(i)
+        groups.setdefault((column.executor, column.impact and paired), []).append(i)
     return [(traders[name], np.array(rows)) for (name, _), rows in groups.items()]
 
 

@@ -154,6 +154,8 @@ def test_worlds_share_their_random_numbers_and_seeds_their_bytes(bars, law):
     assert not np.array_equal(first.equity, other.equity)
     real, ideal = (first.find("momentum", "noisy", 1e7, impact=i) for i in (True, False))
     np.testing.assert_array_equal(first.ledger.quantity[:20, real], first.ledger.quantity[:20, ideal])
+    alone = walk(bars, law, {"noisy": Noisy()}, paired=False)
+    assert not np.array_equal(alone.ledger.quantity[:20, real], alone.ledger.quantity[:20, ideal])
 
 
 def test_the_state_says_what_it_should(bars, law):
