@@ -31,6 +31,10 @@ _HOMES = {
     "train_agent": "training.agent",
     "compute_metrics": "backtest.metrics",
     "run_backtest": "backtest.walk_forward",
+    "make_study": "reporting.make_study",
+    "plot_equity": "reporting.performance",
+    "plot_impact": "reporting.impact_plots",
+    "write_page": "reporting.page",
     "write_report": "reporting.report",
 }
 

@@ -12,10 +12,10 @@ from difffinance.calibration.costs import load_costs
 from difffinance.calibration.symbol import calibrate_symbol
 from difffinance.config import Config
 from difffinance.data.loading import has_book, load_book
-from difffinance.data.store import Lake, Progress, no_progress, read_metadata
+from difffinance.data.store import Lake, Progress, no_progress
 from difffinance.records import BarsTable, CostLaw
 from difffinance.reporting import performance
-from difffinance.reporting.book_study import day_hash, day_notes, impact_metrics, impact_section, market_sections
+from difffinance.reporting.book_study import day_notes, impact_metrics, impact_section, market_sections, raw_hashes
 from difffinance.reporting.impact_plots import plot_cost_law
 from difffinance.reporting.learning import learning_section
 from difffinance.reporting.market_plots import plot_price, plot_volume
@@ -82,7 +82,8 @@ def make_bars_study(symbol: str, *, config: Config, lake: Lake, progress: Progre
         notes=(*run.notes, f"order-book sections: {book} {day.date}; " + "; ".join(day_notes(day))),
         sections=sections,
         metrics=metrics,
-        data_hashes={symbol: bars_hash(symbol, lake), f"{book} {day.date}": day_hash(book, day, lake)},
+        data_hashes=raw_hashes(lake.table_path("Bars", symbol)) | raw_hashes(lake.table_path("Depth", book, day.date)),
+        seconds=0.0,  # set by make_study, which sees the whole of it
         returns=pl.DataFrame(
             {
                 "ts": chosen.equity["ts"],
@@ -91,11 +92,6 @@ def make_bars_study(symbol: str, *, config: Config, lake: Lake, progress: Progre
             }
         ),
     )
-
-
-def bars_hash(symbol: str, lake: Lake) -> str:
-    """Return the SHA-256 of the raw file that the bars were imported from."""
-    return str(read_metadata(lake.table_path("Bars", symbol))["raw_sha256"])
 
 
 def verdict(run: WalkForward, capital: float, judged: dict[str, Any], capacity: pl.DataFrame, currency: str) -> str:
@@ -122,15 +118,15 @@ def verdict(run: WalkForward, capital: float, judged: dict[str, Any], capacity: 
 
 def _capacity_sentence(capacity: pl.DataFrame, currency: str) -> str:
     rows = capacity.filter((pl.col("signal") == SIGNAL) & (pl.col("executor") == EXECUTOR)).sort("capital")
-    losses = rows.drop_nulls("sharpe_loss")
-    if losses.is_empty():
+    rows = rows.drop_nulls(["sharpe", "sharpe_loss"])
+    if rows.height < 2:
         return ""
-    hurt = losses.filter(pl.col("sharpe_loss") > 1.96 * pl.col("sharpe_loss_se"))
-    last = losses.row(-1, named=True)
-    cost = f"own impact takes {last['sharpe_loss']:.2f} of the Sharpe ratio at {short(last['capital'])} {currency}"
-    if hurt.is_empty():
-        return f"Capacity: {cost}, and at no capital tried more than chance."
-    return f"Capacity: {cost}; its loss is first beyond chance at {short(hurt['capital'][0])} {currency}."
+    first, last = rows.row(0, named=True), rows.row(-1, named=True)
+    return (
+        f"Capacity: its Sharpe ratio goes from {first['sharpe']:.2f} at {short(first['capital'])} to {last['sharpe']:.2f} "
+        f"at {short(last['capital'])} {currency}, where own impact takes {last['sharpe_loss']:.3f} ± "
+        f"{last['sharpe_loss_se']:.3f} and the largest order is {_percent(last['max_participation'])} of a day's volume."
+    )
 
 
 def performance_section(run: WalkForward, capital: float, judged: dict[str, Any], currency: str) -> Section:
@@ -214,8 +210,8 @@ def capacity_section(capacity: pl.DataFrame, currency: str) -> Section:
             LABELS[row["executor"]],
             short(row["capital"]),
             f"{_number(row['sharpe'])} ± {_number(row['sharpe_se'])}",
-            f"{_number(row['sharpe_loss'])} ± {_number(row['sharpe_loss_se'])}",
-            _number(row["smallest_detectable"]),
+            f"{_number(row['sharpe_loss'], 3)} ± {_number(row['sharpe_loss_se'], 3)}",
+            _number(row["smallest_detectable"], 3),
             _percent(row["max_participation"]),
             _number(row["impact_bps"], 1),
         )

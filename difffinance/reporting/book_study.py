@@ -1,5 +1,6 @@
 """The sections of an order-book day: what flow does to its price, and what the market looked like."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,15 @@ def make_book_study(symbol: str, *, config: Config, lake: Lake, progress: Progre
         notes=day_notes(day),
         sections=sections,
         metrics=metrics,
-        data_hashes={f"{symbol} {day.date}": day_hash(symbol, day, lake)},
+        data_hashes=raw_hashes(lake.table_path("Depth", symbol, day.date)),
+        seconds=0.0,  # set by make_study, which sees the whole of it
     )
 
 
-def day_hash(symbol: str, day: BookDay, lake: Lake) -> str:
-    """Return the SHA-256 of the raw file that a day was imported from."""
-    return str(read_metadata(lake.table_path("Depth", symbol, day.date))["raw_sha256"])
+def raw_hashes(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of each raw file that a table was imported from, by file name."""
+    hashes = read_metadata(path)["raw_sha256"]
+    return dict(hashes) if isinstance(hashes, dict) else {path.name: str(hashes)}
 
 
 def impact_metrics(answer: dict[str, Any]) -> dict[str, Any]:

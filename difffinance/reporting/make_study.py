@@ -1,5 +1,8 @@
 """Make the study of a symbol from what the lake holds: bars, an order-book day, or both."""
 
+import time
+from dataclasses import replace
+
 from difffinance.config import Config
 from difffinance.data.loading import has_bars, has_book
 from difffinance.data.store import Lake, Progress, no_progress
@@ -39,12 +42,15 @@ def make_study(symbol: str, *, config: Config, lake: Lake | None = None, progres
     Bars give the full report, with the symbol's own order-book day, or else the synthetic one, for the market
     sections; an order-book day alone gives the impact and market sections, and its Sharpe ratio is None.
     """
+    started = time.monotonic()
     lake = lake or Lake()
     find_data(symbol, lake=lake, config=config)
     if has_bars(symbol, lake=lake):
         from difffinance.reporting.bars_study import make_bars_study
 
-        return make_bars_study(symbol, config=config, lake=lake, progress=progress)
-    from difffinance.reporting.book_study import make_book_study
+        study = make_bars_study(symbol, config=config, lake=lake, progress=progress)
+    else:
+        from difffinance.reporting.book_study import make_book_study
 
-    return make_book_study(symbol, config=config, lake=lake, progress=progress)
+        study = make_book_study(symbol, config=config, lake=lake, progress=progress)
+    return replace(study, seconds=round(time.monotonic() - started, 2))

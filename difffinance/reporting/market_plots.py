@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from difffinance.reporting.picture import COLOURS, Picture, house_style, new_figure, thousands
+from difffinance.reporting.picture import COLOURS, Picture, house_style, new_figure, on_dates, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,14 +16,16 @@ def plot_price(table: pl.DataFrame, *, symbol: str, currency: str, note: str = "
     """Draw a price path; `table` has ts and price, and position (fraction of wealth) where a trader held one."""
     held = "position" in table.columns
     figure, axes = new_figure(height=4.6 if held else 3.2, rows=2 if held else 1, sharex=True)
-    axes[0].plot(table["ts"], table["price"], color=COLOURS["ink"], linewidth=0.9)
+    axes[0].plot(on_dates(axes[0], table["ts"]), table["price"], color=COLOURS["ink"], linewidth=0.9)
     axes[0].set_ylabel(f"price, {currency}")
     axes[0].set_title(f"{symbol}: price path")
     if (table["ts"].max() - table["ts"].min()).days < 2:  # type: ignore[operator,union-attr]
         _clock(axes[-1])
         axes[-1].set_xlabel("time, UTC")
     if held:
-        axes[1].fill_between(table["ts"], 100 * table["position"], color=COLOURS["diffusion"], alpha=0.55, step="post")
+        axes[1].fill_between(
+            on_dates(axes[1], table["ts"]), 100 * table["position"], color=COLOURS["diffusion"], alpha=0.55, step="post"
+        )
         axes[1].set_ylabel("position,\n% of wealth")
         axes[1].set_title("What the diffusion agent held")
     return Picture(name, "Price path", note, table, figure)
@@ -62,7 +64,7 @@ def plot_book_heatmap(table: pl.DataFrame, trades: pl.DataFrame, *, title: str, 
     quantity = wide.drop("ts").to_numpy()[:, order].T
     figure, (axis,) = new_figure(height=4.4)
     mesh = axis.pcolormesh(
-        wide["ts"].to_numpy(),
+        on_dates(axis, wide["ts"]),
         prices[order],
         np.ma.masked_invalid(np.where(quantity > 0, quantity, np.nan)),
         norm=LogNorm(),
@@ -73,7 +75,7 @@ def plot_book_heatmap(table: pl.DataFrame, trades: pl.DataFrame, *, title: str, 
     for side, colour, name in ((1, "#ff8a5c", "buyer-initiated trade"), (-1, "#ffffff", "seller-initiated trade")):
         part = trades.filter(pl.col("side") == side)
         axis.scatter(
-            part["ts"],
+            on_dates(axis, part["ts"]),
             part["price"],
             s=np.clip(part["quantity"].to_numpy() / 20, 4, 60),
             color=colour,

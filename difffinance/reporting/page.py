@@ -9,10 +9,12 @@ import polars as pl
 
 from difffinance.config import Config
 from difffinance.data.store import atomic_file, write_json
+from difffinance.reporting.manifest import make_manifest, write_manifest
 from difffinance.reporting.study import Study, Table
 
 NOTEBOOK = "07_report.ipynb"
 TEAR_SHEET = "tearsheet.html"
+MANIFEST = "manifest.json"
 
 
 def write_page(
@@ -33,6 +35,8 @@ def write_page(
                     tables / f"{item.name}.parquet"
                 )
     write_json(folder / "metrics.json", study.metrics)
+    manifest = make_manifest(config, data_hashes=study.data_hashes, seconds=study.seconds)
+    write_manifest(manifest, folder / MANIFEST)
     has_tear_sheet = study.returns is not None and _write_tear_sheet(study.returns, folder / TEAR_SHEET, study.symbol)
     template = resources.files("difffinance.reporting").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)

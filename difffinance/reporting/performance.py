@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from difffinance.reporting.picture import COLOURS, LABELS, Picture, house_style, new_figure, thousands
+from difffinance.reporting.picture import COLOURS, LABELS, Picture, house_style, new_figure, on_dates, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ def plot_wealth(table: pl.DataFrame, *, capital: float, note: str = "") -> Pictu
     for (executor, impact), part in table.group_by("executor", "impact", maintain_order=True):
         label = LABELS[str(executor)] + ("" if impact else ", no impact")
         style = {"linewidth": 1.4} if impact else {"linewidth": 1.0, "linestyle": ":"}
-        axis.plot(part["ts"], part["wealth"], color=COLOURS[str(executor)], label=label, **style)
+        axis.plot(on_dates(axis, part["ts"]), part["wealth"], color=COLOURS[str(executor)], label=label, **style)
     axis.set_yscale("log")
     _plain_log_ticks(axis)
     axis.set_ylabel("wealth / starting capital")
@@ -39,6 +39,10 @@ def _plain_log_ticks(axis: "Axes") -> None:
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
+def _legend_above(axis: "Axes") -> None:
+    axis.legend(ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+
+
 @house_style
 def plot_drawdown(table: pl.DataFrame) -> Picture:
     """Draw the fall from the running maximum of wealth, the starting value included; columns as `plot_wealth`."""
@@ -48,11 +52,15 @@ def plot_drawdown(table: pl.DataFrame) -> Picture:
     figure, (axis,) = new_figure(height=2.8)
     for (executor,), part in table.group_by("executor", maintain_order=True):
         axis.plot(
-            part["ts"], 100 * part["drawdown"], color=COLOURS[str(executor)], label=LABELS[str(executor)], linewidth=1
+            on_dates(axis, part["ts"]),
+            100 * part["drawdown"],
+            color=COLOURS[str(executor)],
+            label=LABELS[str(executor)],
+            linewidth=1,
         )
     axis.set_ylabel("drawdown, %")
     axis.set_title("Drawdown, with impact")
-    axis.legend(ncols=3, loc="lower left")
+    _legend_above(axis)
     return Picture("drawdown", "Drawdown", "Fall from the highest wealth so far, the start included.", table, figure)
 
 
@@ -80,7 +88,7 @@ def plot_capacity(table: pl.DataFrame, *, currency: str) -> Picture:
     axis.set_xlabel(f"capital, {currency}")
     axis.set_ylabel("Sharpe ratio, per year")
     axis.set_title("Capacity")
-    axis.legend(ncols=3, loc="lower left")
+    _legend_above(axis)
     caption = (
         "The same rule run with more and more money: own impact grows with size, and where the curve falls the "
         "market is full. Bars: one standard error (common to the columns, so differences are surer than levels)."
@@ -103,7 +111,7 @@ def plot_costs(table: pl.DataFrame) -> Picture:
     axis.invert_yaxis()
     axis.set_xlabel("bps of average wealth, per year")
     axis.set_title("What trading cost")
-    axis.legend(ncols=3, loc="upper right", bbox_to_anchor=(1.0, 1.18))
+    _legend_above(axis)
     caption = "Fees, slippage (half spread and temporary impact) and permanent impact paid on own fills."
     return Picture("costs", "Costs", caption, table, figure)
 
@@ -115,11 +123,15 @@ def plot_returns(table: pl.DataFrame) -> Picture:
 
     executors = table["executor"].unique(maintain_order=True).to_list()
     figure, axes = new_figure(height=3.0, columns=len(executors), sharey=True)
+    lowest = 1.0
     low, high = np.quantile(table["ret"].to_numpy(), [0.001, 0.999])
     edges = np.linspace(low, high, 61)
     for axis, executor in zip(axes, executors, strict=True):
         returns = table.filter(pl.col("executor") == executor)["ret"].to_numpy()
-        axis.hist(returns * 100, bins=(edges * 100).tolist(), density=True, color=COLOURS[executor], alpha=0.75)
+        counts, _, _ = axis.hist(
+            returns * 100, bins=(edges * 100).tolist(), density=True, color=COLOURS[executor], alpha=0.75
+        )
+        lowest = min(lowest, float(counts[counts > 0].min(initial=1.0)))
         spread = returns.std(ddof=1)
         if spread > 0:
             axis.plot(
@@ -130,6 +142,7 @@ def plot_returns(table: pl.DataFrame) -> Picture:
         axis.set_yscale("log")
         axis.set_title(LABELS[executor])
         axis.set_xlabel("return of a bar, %")
+    axes[0].set_ylim(bottom=lowest / 2)  # the normal's far tails would squeeze the rest
     axes[0].set_ylabel("density, log scale")
     caption = "Line: normal of the same mean and deviation. Dashed: 5% quantile (95% value at risk)."
     return Picture("returns", "Return distribution", caption, table, figure)
@@ -160,6 +173,6 @@ def plot_win_rate(table: pl.DataFrame) -> Picture:
     axis.set_xlabel("year")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title("Win rate by year, with impact")
-    axis.legend(ncols=3, loc="upper left")
+    _legend_above(axis)
     caption = "Share of non-zero daily returns above zero; bars: one binomial standard error."
     return Picture("win_rate", "Win rate", caption, table, figure)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
@@ -108,3 +109,14 @@ def short(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g}{name}"
     return f"{value:.3g}"
+
+
+def on_dates(axis: "Axes", times: pl.Series) -> np.ndarray:
+    """Make the x axis one of dates and return `times` as its numbers.
+
+    Explicit, because libraries that register their own date converters change what an axis makes of a column.
+    """
+    from matplotlib.dates import date2num
+
+    axis.xaxis_date()
+    return date2num(times.dt.replace_time_zone(None).to_numpy())

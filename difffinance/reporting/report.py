@@ -1,5 +1,6 @@
 """`report`: papermill runs the report notebook, the notebook writes the page, the manifest closes the folder."""
 
+import json
 import logging
 import os
 import sys
@@ -13,10 +14,7 @@ from difffinance import errors
 from difffinance.config import load_config
 from difffinance.data.store import Lake, Progress, atomic_folder, check_symbol, no_progress, write_json
 from difffinance.errors import DiffFinanceError
-from difffinance.reporting.manifest import make_manifest, write_manifest
-from difffinance.reporting.page import NOTEBOOK
-
-_STUDY = ".study.json"  # what the notebook leaves for the manifest
+from difffinance.reporting.page import MANIFEST, NOTEBOOK
 
 
 def write_report(
@@ -50,34 +48,20 @@ def write_report(
                 "preset": preset,
                 "overrides": [*overrides, f"seed={config.seed}"],
                 "lake": str(lake.root.resolve()),
-                "run": str(temporary.resolve()),
+                "run": ".",  # the notebook runs in the folder
             },
             progress,
         )
-        hashes = _take_hashes(temporary)
         seconds = round(time.monotonic() - started, 2)
-        write_manifest(make_manifest(config, data_hashes=hashes, seconds=seconds), temporary / "manifest.json")
+        manifest = json.loads((temporary / MANIFEST).read_text(encoding="utf-8"))
+        write_json(temporary / MANIFEST, manifest | {"seconds": seconds})  # of the whole run, not of the study alone
     return {
         "html": str(target / "report.html"),
         "notebook": str(target / NOTEBOOK),
         "metrics": str(target / "metrics.json"),
-        "manifest": str(target / "manifest.json"),
+        "manifest": str(target / MANIFEST),
         "seconds": seconds,
     }
-
-
-def leave_hashes(folder: Path, hashes: dict[str, str]) -> None:
-    """Leave the data hashes of a study in the folder, for the manifest that `write_report` writes last."""
-    write_json(folder / _STUDY, hashes)
-
-
-def _take_hashes(folder: Path) -> dict[str, str]:
-    import json
-
-    path = folder / _STUDY
-    hashes: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    path.unlink()
-    return hashes
 
 
 def find_notebook() -> Path:
@@ -92,10 +76,18 @@ def find_notebook() -> Path:
 def _run_notebook(folder: Path, parameters: dict[str, Any], progress: Progress) -> None:
     """Execute the notebook with papermill; an error of ours inside it is raised here as itself."""
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not one of the user's folder
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import papermill
+        from jupyter_client.manager import AsyncKernelManager
         from papermill.exceptions import PapermillExecutionError
+
+    class LocalKernel(AsyncKernelManager):
+        """A kernel that talks over sockets in a private folder: no port that others on the machine could reach."""
+
+        transport = "tcp" if os.name == "nt" else "ipc"
+
     logging.getLogger("papermill").setLevel(logging.WARNING)
     terminal = sys.stderr.isatty() and progress is not no_progress
     try:
@@ -107,6 +99,7 @@ def _run_notebook(folder: Path, parameters: dict[str, Any], progress: Progress) 
             cwd=str(folder),
             progress_bar=terminal,
             log_output=False,
+            kernel_manager_class=LocalKernel,
         )
     except PapermillExecutionError as error:
         kind = getattr(errors, error.ename, None)

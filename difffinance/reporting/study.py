@@ -61,6 +61,7 @@ class Study:
     sections: tuple[Section, ...]
     metrics: dict[str, Any]
     data_hashes: dict[str, str]
+    seconds: float
     returns: pl.DataFrame | None = field(default=None, repr=False)  # ts, strategy, benchmark: for the tear sheet
 
     def section(self, key: str) -> Section:
