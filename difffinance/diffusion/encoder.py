@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from difffinance.market.observation import CONSTRAINTS, STATE
 
-DECISION_NUMBERS = 14  # columns of `features.decision_features`
+DECISION_NUMBERS = 19  # columns of `features.decision_features`
 CONDITION_NUMBERS = DECISION_NUMBERS + len(STATE) + len(CONSTRAINTS)
 _FAR = 4.0  # standardised inputs are held here: beyond what training has seen, nothing is learnt
 

@@ -19,6 +19,9 @@ from difffinance.market.observation import KINDS, OPPONENT_INDEX, STATE_INDEX
 from difffinance.records import Array, Conditions
 
 _TINY = 1e-9
+EMA_KEPT = 0.5**0.2  # half-life of 5 bars, as the published opponent table says
+FLOW_PERSISTENCE = 0.8  # expected flow of the next bar over its exponential mean (order splitting, SCIENCE 3)
+FLOW_KEPT = EMA_KEPT + (1.0 - EMA_KEPT) * FLOW_PERSISTENCE  # per bar, of that expectation
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class Problem:
     exponent: Array
     permanent: Array  # pi
     linear: Array  # ell
-    aim: Array  # frictionless optimum, held inside the position limits
+    aim: Array  # where trading at quadratic costs would lead, before position limits
+    rate: Array  # the part of the way that it would trade per bar
+    dead_zone: Array  # distance to the aim that the linear cost alone makes not worth closing
 
     @property
     def unit(self) -> Array:
@@ -46,43 +51,59 @@ class Problem:
 def read_problem(conditions: Conditions) -> Problem:
     """Return the decision that the tables pose.
 
-    The scale is the distance to go over the number of bars that it takes: a trade of D spread over n bars costs
-    `theta`-like `eta C^e D^(1+e) n^-e` and delays risk and return of about `kappa D^2 n / 6`, least at
-    `n^(1+e) = 6 e eta C^e D^(e-1) / kappa`; linear impact adds `sqrt(p C / kappa)` bars. Never above the cap.
+    The scale is the size of the trade that quadratic costs would call for (Garleanu & Pedersen 2013), with the power
+    law made quadratic at that same trade (three rounds), stopped at the position limits and the cap; a fifth of the gross distance is added so that a trader who is nearly there keeps a scale.
     """
     number = {name: np.asarray(conditions.state, dtype=float)[:, i] for name, i in STATE_INDEX.items()}
     capital = np.maximum(number["capital"], _TINY)
     kappa = np.maximum(number["risk_aversion"] * number["volatility"], _TINY)
     exponent = np.clip(number["temporary_exponent"], 0.05, 2.0)
-    decay = np.clip(number["signal_decay"], 0.0, 1.0)
+    kept = 1.0 - np.clip(number["signal_decay"], 0.0, 1.0)
     eta, permanent = np.maximum(number["temporary_impact"], _TINY), np.maximum(number["permanent_impact"], 0.0)
-    lowest, highest = position_limits(conditions)
-    aim = np.clip(number["signal"] / kappa, lowest / capital, np.maximum(highest, lowest) / capital)
+    limits = [bound / capital for bound in position_limits(conditions)]
     held = number["position"] / capital
-    slowness = np.sqrt(permanent * capital / kappa)
-
-    def bars(distance: Array) -> Array:
-        charge = 6.0 * exponent * eta * capital**exponent * np.maximum(distance, _TINY) ** (exponent - 1.0)
-        return 1.0 + slowness + (charge / kappa) ** (1.0 / (1.0 + exponent))
-
-    # A signal that the rules do not let in still sets a scale: without it nothing would, when nothing is held.
-    wanted = np.maximum(np.abs(aim), 0.05 * np.abs(number["signal"] / kappa))
-    distance = wanted / (1.0 + decay * bars(wanted)) + np.abs(held)
     rules = plan_rules(conditions, 1)
-    scale = np.minimum(distance / bars(distance), np.maximum(rules.upper, -rules.lower).max(axis=1) / capital)
-    scale = np.maximum(scale, _TINY / np.maximum(capital, 1.0))
+    cap = np.maximum(rules.upper, -rules.lower).max(axis=1) / capital
+    # Others' flow pushes the price as a signal does; a signal that the limits keep out still sets a scale.
+    drift = permanent * FLOW_PERSISTENCE * pooled_flow(conditions.opponents)
+    push = np.abs(number["signal"]) + np.abs(drift)
+    size = np.minimum(push / kappa + np.abs(held), cap) + _TINY
+    for _ in range(3):
+        charge = capital * (2.0 * eta * (size * capital) ** (exponent - 1.0) + permanent)
+        bend = (np.sqrt(kappa**2 + 4.0 * charge * kappa) - kappa) / 2.0
+        stay = kappa + charge + bend
+        rate = (kappa + bend) / stay
+        reach, reach_flow = ((1.0 + charge / (stay - charge * k) * k) / (kappa + bend) for k in (kept, FLOW_KEPT))
+        aim = reach * number["signal"] + reach_flow * drift
+        allowed = np.clip(aim, limits[0], np.maximum(limits[1], limits[0]))
+        # Towards an aim that the limits keep out one trades as fast, and stops at the limit.
+        step = np.clip(rate * (aim - held), np.minimum(limits[0] - held, 0.0), np.maximum(limits[1] - held, 0.0))
+        gross = np.minimum(reach * push, np.maximum(np.abs(allowed), 0.1 * reach * push)) + np.abs(held)
+        size = np.minimum(np.abs(step) + 0.2 * rate * gross, cap) + _TINY / np.maximum(capital, 1.0)
+    scale = size
     return Problem(
         scale=scale,
         kappa=kappa,
         capital=capital,
         signal=number["signal"] / (kappa * scale),
-        kept=1.0 - decay,
+        kept=kept,
         position=held / scale,
         temporary=eta * capital**exponent * scale ** (exponent - 1.0) / kappa,
         exponent=exponent,
         permanent=permanent * capital / kappa,
         linear=np.maximum(number["linear_cost"], 0.0) / (kappa * scale),
         aim=aim / scale,
+        rate=rate,
+        dead_zone=np.maximum(number["linear_cost"], 0.0) / ((kappa + bend) * scale),
+    )
+
+
+def pooled_flow(opponents: Array) -> Array:
+    """Return the mean signed volume of all other traders who take liquidity, step volumes, `(B,)`."""
+    table = np.asarray(opponents, dtype=float)
+    kinds = [kind for kind in KINDS if kind != "market_maker"]
+    return np.sum(
+        [table[:, OPPONENT_INDEX[f"{k}_count"]] * table[:, OPPONENT_INDEX[f"{k}_flow"]] for k in kinds], axis=0
     )
 
 
@@ -94,13 +115,16 @@ def decision_features(conditions: Conditions, problem: Problem, horizon: int) ->
     bounds = [rules.lower[:, :1], rules.upper[:, :1], rules.lower[:, last : last + 1], rules.prefix_lower[:, -1:]]
     limits = np.concatenate([*bounds, rules.prefix_upper[:, -1:]], axis=1) / unit
     p = problem
-    signed = np.stack([p.signal, p.position, p.aim, p.aim - p.position], axis=1)
-    sizes = np.stack([p.temporary, p.permanent, p.linear, 1.0 - p.kept], axis=1)
+    gap = p.aim - p.position
+    beyond = np.sign(gap) * np.maximum(np.abs(gap) - p.dead_zone, 0.0)
+    guess = np.clip(p.rate * beyond, np.maximum(limits[:, 0], limits[:, 3]), np.minimum(limits[:, 1], limits[:, 4]))
+    signed = np.stack([p.signal, p.position, p.aim, p.rate * p.aim, p.rate * gap, guess], axis=1)
+    sizes = np.stack([p.temporary, p.permanent, p.linear, 1.0 - p.kept, p.rate, p.dead_zone], axis=1)
     return np.concatenate(
         [
             np.arcsinh(signed),
             np.log(sizes + 1e-4),
-            p.exponent[:, None],
+            np.stack([p.exponent, np.clip(guess, -8.0, 8.0)], axis=1),
             np.tanh(np.arcsinh(limits) / 3.0),  # beyond a few dozen units a limit is no limit
         ],
         axis=1,

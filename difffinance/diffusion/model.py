@@ -4,14 +4,14 @@ Inside, a plan is in natural units: participation over `Problem.unit` (fraction 
 decision, `diffusion.features`), every step over its spread in training. So wealth of 1e6 or 1e10 is one problem.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from difffinance.diffusion.constraints import PlanConstraints, project
+from difffinance.diffusion.constraints import project
 from difffinance.diffusion.denoiser import StrategyDenoiser
 from difffinance.diffusion.encoder import MarketConditionEncoder, compress
 from difffinance.diffusion.features import decision_features, opponent_features, read_problem
@@ -63,6 +63,7 @@ class MarketDiffusionModel(nn.Module):
 
     plan_spread: Tensor
     noise_level: Tensor
+    fitted: Tensor  # 1 once the normaliser has seen training conditions
 
     def __init__(
         self,
@@ -100,6 +101,7 @@ class MarketDiffusionModel(nn.Module):
         self.opponents = OpponentResponseModule(horizon, hidden_dim)
         self.denoiser = StrategyDenoiser(horizon, action_dim, hidden_dim, num_layers)
         self.register_buffer("plan_spread", torch.ones(horizon, action_dim))
+        self.register_buffer("fitted", torch.zeros(1))
         self.register_buffer("noise_level", torch.from_numpy(self.schedule.alphabar).float(), persistent=False)
 
     def prepare(self, conditions: Conditions) -> Prepared:
@@ -113,9 +115,12 @@ class MarketDiffusionModel(nn.Module):
         tensors = [torch.as_tensor(np.asarray(a), dtype=torch.float32) for a in (*tables, decision, problem.unit)]
         state, others, rules, numbers, unit = tensors
         pooled = torch.as_tensor(opponent_features(conditions, problem), dtype=torch.float32)
-        law = [state[:, STATE_INDEX[f"{n}"]] for n in ("temporary_impact", "temporary_exponent", "permanent_impact")]
+        law = {
+            name: state[:, STATE_INDEX[f"{name}_impact" if name != "exponent" else "temporary_exponent"]]
+            for name in ("temporary", "exponent", "permanent")
+        }
         features = torch.cat([numbers, compress(state), compress(rules)], dim=1)
-        return Prepared(features, torch.cat([pooled, compress(others)], dim=1), unit, impact_unit(*law, unit))
+        return Prepared(features, torch.cat([pooled, compress(others)], dim=1), unit, impact_unit(unit, **law))
 
     def to_units(self, plan: Tensor, prepared: Prepared) -> Tensor:
         """Return `(B, H, A)` plans in step volumes as the network sees them, `(B, H A)`."""
@@ -154,7 +159,7 @@ class MarketDiffusionModel(nn.Module):
         return (1.0 - level).sqrt() * x + level.sqrt() * self.velocity(x, t, conditioned)
 
     @torch.no_grad()
-    def sample(
+    def draw(
         self,
         conditions: Conditions,
         rng: np.random.Generator,
@@ -163,8 +168,8 @@ class MarketDiffusionModel(nn.Module):
         steps: int = 5,
         draws: int = 1,
         antithetic: bool = False,
-    ) -> Strategy:
-        """Return plans `(B draws, H, A)` in step volumes, the draws of a condition side by side, all within the rules.
+    ) -> np.ndarray:
+        """Return plans as the network draws them, before the rules, `(B, draws, H, A)` in step volumes.
 
         With `antithetic` every second draw of a condition starts from minus the noise of the one before it.
         """
@@ -178,10 +183,19 @@ class MarketDiffusionModel(nn.Module):
             return self(torch.from_numpy(x).float(), torch.tensor([t]), given).double().numpy()
 
         source = _Antithetic(rng) if antithetic else rng
-        x = sample(denoise, size, schedule=self.schedule, method=method, steps=steps, rng=source, conditions=conditioned)
+        x = sample(
+            denoise, size, schedule=self.schedule, method=method, steps=steps, rng=source, conditions=conditioned
+        )
         self.train(was_training)
-        plan = self.from_units(torch.from_numpy(x), prepared.unit.repeat_interleave(draws).double()).numpy()
-        plan[:, :, 0] = project(plan[:, :, 0], repeat_rules(plan_rules(conditions, self.horizon), draws))
+        plan = self.from_units(torch.from_numpy(x), prepared.unit.repeat_interleave(draws).double())
+        return plan.numpy().reshape(len(prepared), draws, self.horizon, self.action_dim)
+
+    def sample(
+        self, conditions: Conditions, rng: np.random.Generator, *, method: str = "dpmsolver++2m", steps: int = 10
+    ) -> Strategy:
+        """Return one plan per condition, `(B, H, A)` in step volumes, projected on the rules."""
+        plan = self.draw(conditions, rng, method=method, steps=steps)[:, 0]
+        plan[:, :, 0] = project(plan[:, :, 0], plan_rules(conditions, self.horizon))
         return Strategy(plan)
 
 
@@ -195,9 +209,3 @@ class _Antithetic(np.random.Generator):
         """Return `size` numbers whose odd rows are minus the even rows."""
         half = super().standard_normal(((size[0] + 1) // 2, *size[1:]))
         return np.stack([half, -half], axis=1).reshape(-1, *size[1:])[: size[0]]
-
-
-def repeat_rules(rules: PlanConstraints, times: int) -> PlanConstraints:
-    """Return the rules with every row `times` times in a row."""
-    fields = {k: np.repeat(v, times, axis=0) for k, v in vars(rules).items() if isinstance(v, np.ndarray)}
-    return replace(rules, **fields)

@@ -1,4 +1,4 @@
-"""How will the others respond?"""
+"""How will the others respond: the pooled flow with which they answer a plan."""
 
 from typing import Any
 

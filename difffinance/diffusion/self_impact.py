@@ -1,4 +1,4 @@
-"""What will my orders do to the price?"""
+"""What will my orders do to the price: the path that a plan itself causes."""
 
 from typing import Any
 
@@ -27,6 +27,6 @@ class SelfImpactModule(nn.Module):
         return self.path(nn.functional.silu(self.inner(hidden)))
 
 
-def impact_unit(temporary: Tensor, exponent: Tensor, permanent: Tensor, unit: Tensor) -> Tensor:
+def impact_unit(unit: Tensor, *, temporary: Tensor, exponent: Tensor, permanent: Tensor) -> Tensor:
     """Return the cost law's price move of one plan unit of trade, sigma: what paths are measured in."""
     return torch.clamp(temporary.abs() * unit**exponent + permanent.abs() * unit, min=1e-12)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from difffinance.diffusion.features import EMA_KEPT, FLOW_KEPT, FLOW_PERSISTENCE, pooled_flow
 from difffinance.market.observation import (
     NO_LIMIT,
     OPPONENT_INDEX,
@@ -34,9 +35,7 @@ __all__ = [
     "quadratic_scenarios",
 ]
 
-EMA_KEPT = 0.5**0.2  # half-life of 5 bars, as the published opponent table says
-FLOW_PERSISTENCE = 0.8  # expected flow of the next bar over the exponential mean (order splitting, SCIENCE 3)
-FLOW_NOISE = 0.08  # step volumes per trader and bar
+FLOW_NOISE = 0.03  # step volumes per trader and bar
 FOLLOWING = 0.5  # largest part of our flow that others buy alongside and unwind later
 _KINDS = ("speculator", "informed")
 
@@ -98,7 +97,7 @@ def draw_scenarios(parameters: BarParameters, batch: int, rng: np.random.Generat
         permanent=np.where(sometimes(0.15), 0.0, log_uniform(0.03, 1.5)),
         linear_cost=np.where(sometimes(0.2), 0.0, log_uniform(3e-4, 0.1)),
         signal_strength=strength,
-        signal_decay=np.clip(parameters.signal_decay * log_uniform(0.15, 12.0), 1e-3, 0.6),
+        signal_decay=np.where(sometimes(0.1), 0.0, np.clip(parameters.signal_decay * log_uniform(0.1, 12.0), 0.0, 0.6)),
         max_participation=np.where(sometimes(0.3), NO_LIMIT, log_uniform(0.01, 1.0)),
         max_leverage=leverage,
         max_position=np.where(sometimes(0.8), NO_LIMIT, rng.uniform(0.2, 2.0, batch)),
@@ -158,11 +157,10 @@ def opponent_outlook(opponents: Array, permanent: Array) -> Outlook:
     arbitrageurs. More makers dilute both. An all-zero table gives zeros.
     """
     number = {name: np.asarray(opponents)[:, i] for name, i in OPPONENT_INDEX.items()}
-    flow = sum(number[f"{kind}_count"] * number[f"{kind}_flow"] for kind in _KINDS)
     makers, speculators = number["market_maker_count"], number["speculator_count"]
     return Outlook(
-        drift=np.asarray(permanent) * FLOW_PERSISTENCE * flow,
-        drift_kept=EMA_KEPT + (1.0 - EMA_KEPT) * FLOW_PERSISTENCE,
+        drift=np.asarray(permanent) * FLOW_PERSISTENCE * pooled_flow(opponents),
+        drift_kept=FLOW_KEPT,
         following=FOLLOWING * speculators / (1.0 + speculators + makers),
         following_kept=0.8 / (1.0 + 0.2 * number["arbitrageur_count"]),
     )

@@ -1,5 +1,7 @@
 """The utility of a plan with its gradient and curvature, and the barrier method that finds the best plan."""
 
+from typing import Any
+
 import numpy as np
 
 from difffinance.diffusion.constraints import PlanConstraints
@@ -44,8 +46,11 @@ class Objective:
         p = self.problem
         size = np.sqrt(y**2 + smooth**2)
         costs = p.temporary[:, None] * size ** (1 + p.exponent[:, None]) + p.linear[:, None] * size
-        bent = np.einsum("bi,bij,bj->b", y, self.quadratic, y) / 2
+        bent = (y * self._bend(y)).sum(axis=1) / 2
         return (self.slope * y).sum(axis=1) - bent - (self.bars * costs).sum(axis=1) + self.constant
+
+    def _bend(self, y: Array) -> Array:
+        return np.matmul(self.quadratic, y[:, :, None])[:, :, 0]
 
     def slope_and_curvature(self, y: Array, smooth: float = SMOOTH) -> tuple[Array, Array]:
         """Return gradient of the utility `(B, n)` and the diagonal that costs add to its negative Hessian."""
@@ -54,7 +59,7 @@ class Objective:
         square = y**2 + smooth**2
         power = theta * (1 + e) * square ** ((e - 1) / 2)
         kink = ell / np.sqrt(square)
-        gradient = self.slope - np.einsum("bij,bj->bi", self.quadratic, y) - self.bars * (power + kink) * y
+        gradient = self.slope - self._bend(y) - self.bars * (power + kink) * y
         diagonal = self.bars * (power * (1 + (e - 1) * y**2 / square) + kink * smooth**2 / square)
         return gradient, diagonal
 
@@ -66,8 +71,8 @@ class Objective:
         return result
 
 
-def maximise(objective: Objective, rules: PlanConstraints, *, accuracy: float = 1e-5) -> Array:
-    """Return the best trade rates under box and prefix limits: Newton on a log barrier, `(B, n)`.
+def maximise(objective: Objective, rules: PlanConstraints, *, accuracy: float = 1e-5) -> tuple[Array, Array]:
+    """Return the best trade rates under box and prefix limits: Newton on a log barrier, `(B, n)`, and its last move.
 
     Doing nothing is allowed by every rule, so it is where the search starts. `accuracy` is the last barrier weight.
     """
@@ -76,17 +81,22 @@ def maximise(objective: Objective, rules: PlanConstraints, *, accuracy: float = 
     y = np.zeros_like(objective.slope)
     weight = 1.0
     while weight > accuracy:
-        weight *= 0.2
+        weight *= 0.1
         for _ in range(3):
             y = _newton_step(objective, rules, sums, y, weight)
     for _ in range(4):
-        y = _newton_step(objective, rules, sums, y, weight)
-    return y
+        before, y = y, _newton_step(objective, rules, sums, y, weight)
+    return y, np.abs(y - before)
 
 
-def _newton_step(objective: Objective, rules: PlanConstraints, sums: Array, y: Array, weight: float) -> Array:
-    """Return the plan after one damped Newton step that stays strictly inside the limits."""
+def _newton_step(objective: Objective, rules: PlanConstraints, sums: Array, y: Array, weight: Any) -> Array:
+    """Return the plan after one damped Newton step that stays strictly inside the limits.
+
+    The barrier is measured against what it has to hold back, else a strong signal presses the plan into the wall.
+    """
     smooth = SMOOTH + 0.3 * weight**0.5
+    p = objective.problem
+    weight = (weight * (1.0 + np.abs(p.signal) + np.abs(p.position) + p.temporary + p.linear))[:, None]
     total = y @ sums.T
     rooms = (rules.upper - y + SLACK, y - rules.lower + SLACK)
     depths = (rules.prefix_upper - total + SLACK, total - rules.prefix_lower + SLACK)
@@ -94,10 +104,29 @@ def _newton_step(objective: Objective, rules: PlanConstraints, sums: Array, y: A
     gradient = gradient - weight * (1 / rooms[0] - 1 / rooms[1]) - weight * (1 / depths[0] - 1 / depths[1]) @ sums
     diagonal = diagonal + weight * (1 / rooms[0] ** 2 + 1 / rooms[1] ** 2)
     walls = weight * (1 / depths[0] ** 2 + 1 / depths[1] ** 2)
-    hessian = objective.quadratic + np.einsum("ki,bk,kj->bij", sums, walls, sums, optimize=True)
-    hessian[:, range(len(sums)), range(len(sums))] += diagonal
+    hessian = objective.quadratic + (walls @ (sums[:, :, None] * sums[:, None, :]).reshape(len(sums), -1)).reshape(
+        objective.quadratic.shape
+    )
+    hessian[:, range(len(sums)), range(len(sums))] += diagonal + 1e-12 * diagonal.max(axis=1, keepdims=True)
     step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
     ahead = step @ sums.T
     moves = np.concatenate([step / rooms[0], -step / rooms[1], ahead / depths[0], -ahead / depths[1]], axis=1)
     length = np.minimum(1.0, 0.95 / np.maximum(moves.max(axis=1), 1e-12))
-    return y + length[:, None] * step
+    # |y|^(1+e) bends most at 0: a full step across it can overshoot, so shorten until the barrier function agrees.
+    before = _merit(objective, rules, sums, y, weight, smooth)
+    for _ in range(3):
+        after = _merit(objective, rules, sums, y + length[:, None] * step, weight, smooth)
+        worse = after < before - 1e-9 * np.abs(before)
+        if not worse.any():
+            break
+        length = np.where(worse, length / 4, length)
+    return y + np.where(worse, 0.0, length)[:, None] * step
+
+
+def _merit(objective: Objective, rules: PlanConstraints, sums: Array, y: Array, weight: Array, smooth: float) -> Array:
+    """Return utility plus barrier, `(B,)`; limits at infinity add nothing."""
+    total = y @ sums.T
+    walls = np.zeros(len(y))
+    for room in (rules.upper - y, y - rules.lower, rules.prefix_upper - total, total - rules.prefix_lower):
+        walls += np.log(np.where(np.isinf(room), 1.0, room + SLACK)).sum(axis=1)
+    return objective.value(y, smooth) + weight[:, 0] * walls

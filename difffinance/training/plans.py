@@ -13,6 +13,7 @@ first trade has a standard deviation of `spread` plan units.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,12 @@ from difffinance.diffusion.features import Problem, read_problem
 from difffinance.diffusion.rules import plan_rules
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array, Conditions
-from difffinance.simulation.bars import Outlook, opponent_outlook
+from difffinance.simulation.bars import opponent_outlook
 from difffinance.training.objective import BLOCKS, Objective, maximise
 
 _PERMANENT = STATE_INDEX["permanent_impact"]
 _SMOOTH_LAW = 0.25  # |y| is smoothed this wide for the curvature of the law, which a kink would make singular
+_AT_REST = 0.02  # plan units
 _CHUNK = 2048
 
 
@@ -36,6 +38,7 @@ class Teaching:
     optimum: Array
     drawn: Array
     problem: Problem
+    settled: Array  # (B,) False where the solver had not come to rest: about one in a hundred, extreme numbers
 
 
 def teach(conditions: Conditions, horizon: int, rng: np.random.Generator, *, spread: float = 0.15) -> Teaching:
@@ -43,29 +46,28 @@ def teach(conditions: Conditions, horizon: int, rng: np.random.Generator, *, spr
     problem = read_problem(conditions)
     outlook = opponent_outlook(conditions.opponents, np.asarray(conditions.state)[:, _PERMANENT])
     noise = rng.standard_normal((len(conditions), horizon))
-    optimum, drawn = np.empty_like(noise), np.empty_like(noise)
+    optimum, drawn, settled = np.empty_like(noise), np.empty_like(noise), np.empty(len(noise), dtype=bool)
     for start in range(0, len(conditions), _CHUNK):
         rows = slice(start, start + _CHUNK)
         part = Conditions(conditions.state[rows], conditions.opponents[rows], conditions.constraints[rows])
         objective = Objective(_rows(problem, rows), _rows(outlook, rows), horizon)
         rules = scaled_rules(part, objective.problem, horizon)
-        plan = maximise(objective, scaled_rules(part, objective.problem, horizon + len(BLOCKS)))
+        plan, move = maximise(objective, scaled_rules(part, objective.problem, horizon + len(BLOCKS)))
         best = project(plan[:, :horizon], rules)
         covariance = np.linalg.inv(objective.curvature(plan, _SMOOTH_LAW))[:, :horizon, :horizon]
         covariance *= (spread**2 / covariance[:, 0, 0])[:, None, None]
         root = np.linalg.cholesky(covariance)
-        optimum[rows] = best
+        optimum[rows], settled[rows] = best, move[:, :horizon].max(axis=1) < _AT_REST
         drawn[rows] = project(best + np.einsum("bij,bj->bi", root, noise[rows]), rules)
-    return Teaching(optimum, drawn, problem)
+    return Teaching(optimum, drawn, problem, settled)
 
 
-def plan_utility(plans: Array, conditions: Conditions) -> Array:
-    """Return the utility of `(B, H)` plans (plan units) in units of `kappa s^2`, followed by doing nothing."""
+def solve_plans(conditions: Conditions, horizon: int) -> Array:
+    """Return the best plans themselves, `(B, H)` step volumes."""
     problem = read_problem(conditions)
     outlook = opponent_outlook(conditions.opponents, np.asarray(conditions.state)[:, _PERMANENT])
-    objective = Objective(problem, outlook, plans.shape[1])
-    rest = np.zeros((len(plans), len(BLOCKS)))
-    return objective.value(np.concatenate([plans, rest], axis=1), 0.0)
+    plan, _ = maximise(Objective(problem, outlook, horizon), scaled_rules(conditions, problem, horizon + len(BLOCKS)))
+    return project(plan[:, :horizon], scaled_rules(conditions, problem, horizon)) * problem.unit[:, None]
 
 
 def scaled_rules(conditions: Conditions, problem: Problem, horizon: int) -> PlanConstraints:
@@ -76,6 +78,6 @@ def scaled_rules(conditions: Conditions, problem: Problem, horizon: int) -> Plan
     )
 
 
-def _rows(record: "Problem | Outlook", rows: slice) -> "Problem | Outlook":
+def _rows(record: Any, rows: slice) -> Any:
     values = {k: v[rows] if isinstance(v, np.ndarray) else v for k, v in vars(record).items()}
     return type(record)(**values)
