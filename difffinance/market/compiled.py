@@ -25,7 +25,7 @@ def cache_folder() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted(_HERE.glob("*.py")):
         text = source.read_bytes()
-        if b"@kernel" in text:
+        if b"@kernel" in text or b"@inlined" in text:
             digest.update(text)
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or _HERE / "__pycache__")
     if not os.access(base if base.exists() else base.parent, os.W_OK):
@@ -41,6 +41,11 @@ def kernel(function: Callable[..., Any]) -> Any:
         return numba.njit(function, cache=True)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile `function` into each kernel that calls it: arrays are then not passed again for every order."""
+    return numba.njit(function, inline="always")
 
 
 @intrinsic

@@ -14,7 +14,7 @@ import numpy as np
 
 from difffinance.errors import InputError
 from difffinance.market import reasons
-from difffinance.market.compiled import kernel, leading_zeros, trailing_zeros
+from difffinance.market.compiled import inlined, kernel, leading_zeros, trailing_zeros
 from difffinance.records import Array
 
 ORDER = np.dtype(
@@ -27,10 +27,12 @@ MESSAGE = np.dtype(
 )
 
 # Kinds of messages; numpy integers, so that numba does not compile a kernel again for each constant.
-LIMIT, CANCEL, MARKET = np.int64(0), np.int64(1), np.int64(2)
+LIMIT: Any = np.int64(0)
+CANCEL: Any = np.int64(1)
+MARKET: Any = np.int64(2)
 
-# Places in `top`, the book's scalars: best levels, window, price limits, prices seen, counters.
-BID, ASK, BASE, WIDTH, LOW, HIGH, LOWEST, HIGHEST, LIVE, FILLS = range(10)
+# Places in `top`, the book's scalars: best levels, window, price limits, prices seen, counters, next free id.
+BID, ASK, BASE, WIDTH, LOW, HIGH, LOWEST, HIGHEST, LIVE, FILLS, NEXT = range(11)
 MAX_SPAN = 1 << 26  # ticks between the lowest and the highest price a book admits: 1 GiB of levels
 _FAR = np.int64(1) << 60
 
@@ -41,7 +43,7 @@ _PRICE_LIMIT, _PRICE_SPAN, _REUSED_ID = reasons.PRICE_LIMIT, reasons.PRICE_SPAN,
 _UNKNOWN_ORDER, _NO_LIQUIDITY = reasons.UNKNOWN_ORDER, reasons.NO_LIQUIDITY
 
 
-@kernel
+@inlined
 def next_up(bits, index, width):  # type: ignore[no-untyped-def]
     """Return the lowest occupied level at or above `index`, or `width`."""
     word = index >> 6
@@ -56,7 +58,7 @@ def next_up(bits, index, width):  # type: ignore[no-untyped-def]
     return width
 
 
-@kernel
+@inlined
 def next_down(bits, index):  # type: ignore[no-untyped-def]
     """Return the highest occupied level at or below `index`, or -1."""
     if index < 0:
@@ -71,7 +73,7 @@ def next_down(bits, index):  # type: ignore[no-untyped-def]
     return -1
 
 
-@kernel
+@inlined
 def match(orders, levels, bits, top, fills, side, limit, quantity, taker):  # type: ignore[no-untyped-def]
     """Fill up to `quantity` against the other side up to level `limit`, oldest first; return what is left."""
     best = top[ASK] if side > 0 else top[BID]
@@ -106,7 +108,7 @@ def match(orders, levels, bits, top, fills, side, limit, quantity, taker):  # ty
     return quantity
 
 
-@kernel
+@inlined
 def place_limit(orders, levels, bits, top, fills, order_id, side, price, quantity, owner):  # type: ignore[no-untyped-def]
     """Match a limit order and rest what is left; return (reason, filled). `ready` must have said yes."""
     code = check_order(orders, top, order_id, side, quantity)
@@ -141,7 +143,7 @@ def place_limit(orders, levels, bits, top, fills, order_id, side, price, quantit
     return _OK, quantity - left
 
 
-@kernel
+@inlined
 def place_market(orders, levels, bits, top, fills, order_id, side, quantity, owner):  # type: ignore[no-untyped-def]
     """Match a market order; what the book cannot fill is dropped and said so; return (reason, filled)."""
     code = check_order(orders, top, order_id, side, quantity)
@@ -154,7 +156,7 @@ def place_market(orders, levels, bits, top, fills, order_id, side, quantity, own
     return (_NO_LIQUIDITY if left > 0 else _OK), quantity - left
 
 
-@kernel
+@inlined
 def cancel(orders, levels, bits, top, order_id, quantity):  # type: ignore[no-untyped-def]
     """Take `quantity` (0: all) off a resting order, which keeps its priority; return (reason, cancelled)."""
     if quantity < 0:
@@ -189,7 +191,7 @@ def cancel(orders, levels, bits, top, order_id, quantity):  # type: ignore[no-un
     return _OK, gone
 
 
-@kernel
+@inlined
 def check_order(orders, top, order_id, side, quantity):  # type: ignore[no-untyped-def]
     """Return why an order cannot be taken whatever its price."""
     if side != 1 and side != -1:
@@ -201,7 +203,7 @@ def check_order(orders, top, order_id, side, quantity):  # type: ignore[no-untyp
     return _OK
 
 
-@kernel
+@inlined
 def check_price(top, price):  # type: ignore[no-untyped-def]
     """Return why a limit price cannot be taken."""
     if price <= 0:
@@ -213,10 +215,10 @@ def check_price(top, price):  # type: ignore[no-untyped-def]
     return _OK
 
 
-@kernel
+@inlined
 def ready(orders, top, fills, order_id, price):  # type: ignore[no-untyped-def]
     """Return whether the arrays have room for an order: its id, its price (0: none) and every fill it could make."""
-    if order_id >= len(orders) or top[FILLS] + top[LIVE] > len(fills):
+    if order_id < 0 or order_id >= len(orders) or top[FILLS] + top[LIVE] > len(fills):
         return False
     return price <= 0 or 0 <= price - top[BASE] < top[WIDTH] or check_price(top, price) != _OK
 
@@ -231,6 +233,7 @@ def run_messages(orders, levels, bits, top, fills, messages, start, codes, done)
             continue
         if not ready(orders, top, fills, m.order_id, m.price if m.kind == LIMIT else 0):
             return i
+        top[NEXT] = max(top[NEXT], m.order_id + 1)
         if m.kind == LIMIT:
             codes[i], done[i] = place_limit(
                 orders, levels, bits, top, fills, m.order_id, m.side, m.price, m.quantity, m.owner
@@ -273,33 +276,28 @@ class Book:
         self.fills_buffer = np.zeros(capacity, FILL)
         self.levels = np.zeros(64, LEVEL)
         self.bits = np.zeros(1, np.uint64)
-        self.top = np.array([-1, 64, 0, 64, low or 1, high or _FAR, _FAR, -_FAR, 0, 0], np.int64)
-        self.next_id = 0
+        self.top = np.array([-1, 64, 0, 64, low or 1, high or _FAR, _FAR, -_FAR, 0, 0, 0], np.int64)
         self._windowed = False
 
     def limit(self, side: int, price: int, quantity: int, *, owner: int = 0) -> Outcome:
         """Place a limit order."""
-        return self._order(LIMIT, side, price, quantity, owner)
+        return self._send(LIMIT, int(self.top[NEXT]), side, price, quantity, owner)
 
     def market(self, side: int, quantity: int, *, owner: int = 0) -> Outcome:
         """Place a market order."""
-        return self._order(MARKET, side, 0, quantity, owner)
+        return self._send(MARKET, int(self.top[NEXT]), side, 0, quantity, owner)
 
     def cancel(self, order_id: int, quantity: int = 0) -> Outcome:
         """Cancel `quantity` lots of a resting order; 0 cancels it whole."""
-        code, gone = cancel(self.orders, self.levels, self.bits, self.top, order_id, quantity)
-        return Outcome(int(code), order_id, int(gone))
+        return self._send(CANCEL, order_id, 0, 0, quantity, 0)
 
-    def _order(self, kind: int, side: int, price: int, quantity: int, owner: int) -> Outcome:
-        message = np.array([(kind, side, self.next_id, price, quantity, owner)], MESSAGE)
-        codes, done = self.run(message)
-        return Outcome(int(codes[0]), self.next_id - 1, int(done[0]))
+    def _send(self, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> Outcome:
+        codes, done = self.run(np.array([(kind, side, order_id, price, quantity, owner)], MESSAGE))
+        return Outcome(int(codes[0]), order_id, int(done[0]))
 
     def run(self, messages: Array) -> tuple[Array, Array]:
         """Process a stream of `MESSAGE` rows; return each one's reason and quantity filled or cancelled."""
         codes, done = np.empty(len(messages), np.int8), np.empty(len(messages), np.int64)
-        if len(messages) and messages["order_id"].min() < 0:
-            raise InputError(f"order ids must not be negative; got {messages['order_id'].min()}.")
         at = 0
         while True:
             at = run_messages(
@@ -309,16 +307,13 @@ class Book:
                 break
             row = messages[at]
             self.make_room(int(row["order_id"]), int(row["price"]) if row["kind"] == LIMIT else 0)
-        orders = messages["order_id"][messages["kind"] != CANCEL]
-        if len(orders):
-            self.next_id = max(self.next_id, int(orders.max()) + 1)
         return codes, done
 
     def make_room(self, order_id: int, price: int = 0) -> None:
         """Grow whatever an order with this id and price (0: none) needs."""
+        if not 0 <= order_id < 2**31 - 1:
+            raise InputError(f"order id {order_id} is not allowed. Allowed: 0 to 2147483646.")
         if order_id >= len(self.orders):
-            if order_id >= 2**31 - 1:
-                raise InputError(f"order id {order_id} is too large. Allowed: 0 to 2147483646.")
             self.orders = _longer(self.orders, max(2 * len(self.orders), order_id + 1))
         need = int(self.top[FILLS] + self.top[LIVE])
         if need > len(self.fills_buffer):

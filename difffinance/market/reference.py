@@ -60,8 +60,8 @@ class ReferenceBook:
         """Process a stream of `MESSAGE` rows; return each one's reason and quantity filled or cancelled."""
         outcomes = []
         for kind, side, order_id, price, quantity, owner in messages.tolist():
-            if order_id < 0:
-                raise InputError(f"order ids must not be negative; got {order_id}.")
+            if order_id < 0 and kind != CANCEL:
+                raise InputError(f"order id {order_id} is not allowed. Allowed: 0 to 2147483646.")
             if kind == CANCEL:
                 outcomes.append(self.cancel(order_id, quantity))
             else:

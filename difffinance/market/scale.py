@@ -52,11 +52,12 @@ def _measure(free: MarketConfig) -> FlowScale:
         gaps[k] = venue.flow.clock[LOG_VALUE] - np.log(mids[k])
         _step(venue, rng, free.step_seconds)
         mids[k + 1], volumes[k] = venue.floor.marks[MID], venue.floor.tally[-1, BOUGHT]
-    returns, volume = np.diff(np.log(mids)), max(float(volumes.mean()), 1.0)
+    returns = np.diff(np.log(mids))
+    volume: float = max(float(volumes.mean()), 1.0)
     # A flow that never moves the price still needs a unit: a tenth of a tick.
-    sigma = max(float(returns.std()), 0.1 / float(mids.mean()))
+    sigma: float = max(float(returns.std()), 0.1 / float(mids.mean()))
     gaps -= gaps.mean()
-    reversion = float(np.clip(gaps @ returns / max(gaps @ gaps, 1e-300), 0.0, 1.0))
+    reversion = float(np.clip(gaps @ returns / max(float(gaps @ gaps), 1e-300), 0.0, 1.0))
     probes = np.empty((_PROBES, 3))
     venue = _warm_venue(free, rng)  # a young one: its twins are cheap to copy
     for k in range(_PROBES):

@@ -26,7 +26,8 @@ class _Audit:
     def __init__(self, episode: Episode, market: MarketConfig, agents: AgentsConfig) -> None:
         self.episode, self.market, self.rules = episode, market, session_rules(market)
         self.found: Counter[str] = Counter()
-        self.book, self.owner = ReferenceBook(), {}
+        self.book = ReferenceBook()
+        self.owner: dict[int, int] = {}
         self.money = market.tick_size * market.lot_size
         seats = len(episode.kinds)
         self.held = [round(agents.inventory / market.lot_size)] * seats

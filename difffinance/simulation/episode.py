@@ -95,7 +95,8 @@ def record_episode(env: MarketEnvironment, agents: Sequence[Agent], *, seed: int
     """Run one episode of `env` with `agents` in its seats and write everything down; `seed` starts that episode."""
     if [agent.kind for agent in agents] != list(env.kinds):
         raise InputError(f"agents must fit the seats {list(env.kinds)}; got {[agent.kind for agent in agents]}.")
-    state, info = env.reset(seed), {}
+    state = env.reset(seed)
+    info: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
     first, opening, done = _snapshot(env, state), opening_orders(env), False
     while not done:

@@ -8,6 +8,7 @@ import statistics
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 
 from difffinance.market.engine import MESSAGE, Book
@@ -21,9 +22,8 @@ def stream(count: int = 1_000_000) -> np.ndarray:
     spec = importlib.util.spec_from_file_location("order_stream", GENERATOR)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    kind, order_id, side, price, quantity, _, _ = (
-        module.gen.py_func(count, 2000, 7) if count < 1 else module.gen(count, 2000, 7)
-    )
+    # Compiled afresh: its own disk cache cannot be loaded into a module that has no place on the path.
+    kind, order_id, side, price, quantity, _, _ = numba.njit(module.gen.py_func)(count, 2000, 7)
     messages = np.zeros(count, MESSAGE)
     messages["kind"], messages["order_id"], messages["side"] = kind, order_id, np.where(side == 0, 1, -1)
     messages["price"], messages["quantity"] = price, quantity

@@ -133,7 +133,7 @@ def test_absurd_span_of_prices_is_refused_not_lost():
 
 
 def test_negative_ids_are_an_error():
-    with pytest.raises(InputError, match="negative"):
+    with pytest.raises(InputError, match="order id -1"):
         Book().run(rows([(0, 1, -1, 100, 1, 0)]))
 
 

@@ -107,7 +107,7 @@ def test_episodes_without_a_seed_differ_but_are_reproducible():
 )
 def test_bad_actions_are_refused_by_name_and_the_market_goes_on(env, bad, reason):
     good = actions(5, participation=0.5)
-    state, _, _, info = env.step([good[0], bad, *good[2:]])
+    info = env.step([good[0], bad, *good[2:]]).info
     assert info["refused"] == [{"seat": 1, "reason": reason, "count": 1}]
     assert env.refusals == {reason: 1}
     assert env.venue.floor.inventory[1] == 0 and env.venue.floor.inventory[0] > 0
