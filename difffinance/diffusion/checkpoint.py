@@ -57,6 +57,7 @@ def load_model(name_or_path: str | os.PathLike[str] = "latest", *, lake: Lake | 
     except (SafetensorError, RuntimeError, TypeError, KeyError, InputError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"checkpoint {folder} does not fit the model it describes: {reason}") from None
+    model.provenance = dict(card.get("provenance") or {})
     return model.eval()
 
 

@@ -52,7 +52,8 @@ def read_problem(conditions: Conditions) -> Problem:
     """Return the decision that the tables pose.
 
     The scale is the size of the trade that quadratic costs would call for (Garleanu & Pedersen 2013), with the power
-    law made quadratic at that same trade (three rounds), stopped at the position limits and the cap; a fifth of the gross distance is added so that a trader who is nearly there keeps a scale.
+    law made quadratic at that same trade (three rounds), stopped at the position limits and the cap; a fifth of the
+    gross distance is added so that a trader who is nearly there keeps a scale.
     """
     number = {name: np.asarray(conditions.state, dtype=float)[:, i] for name, i in STATE_INDEX.items()}
     capital = np.maximum(number["capital"], _TINY)

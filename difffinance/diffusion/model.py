@@ -93,6 +93,7 @@ class MarketDiffusionModel(nn.Module):
             "num_layers": num_layers, "noise_steps": noise_steps, "schedule": schedule,
         }  # fmt: skip
         self.horizon, self.action_dim = horizon, action_dim
+        self.provenance: dict[str, Any] = {}  # what a checkpoint says of its training
         linear = schedule == "linear"
         beta = 1e-4 * 1000 / noise_steps, min(0.02 * 1000 / noise_steps, 0.999)
         self.schedule = NoiseSchedule.linear(*beta, noise_steps) if linear else NoiseSchedule.cosine(noise_steps)
@@ -143,7 +144,7 @@ class MarketDiffusionModel(nn.Module):
         )
 
     def responses(self, x: Tensor, conditioned: Conditioned) -> tuple[Tensor, Tensor]:
-        """Return price path (impact units) and others' flow (plan units), `(B, H)`, that a plan causes."""
+        """Return price path (impact units) and others' flow (flow units), `(B, H)`, that a plan causes."""
         participation = x.unflatten(1, (self.horizon, self.action_dim))[:, :, 0] * self.plan_spread[:, 0]
         return self.self_impact(participation, conditioned.impact), self.opponents(participation, conditioned.response)
 

@@ -11,6 +11,9 @@ from difffinance.market.observation import KINDS, OPPONENTS
 OPPONENT_NUMBERS = 3 * len(KINDS) + len(OPPONENTS)  # `features.opponent_features` and the published table
 
 
+FLOW_UNIT = 0.05  # plan units: what answers are like, so that the loss sees them
+
+
 class OpponentResponseModule(nn.Module):
     """Embeds the opponent table, and predicts the pooled flow with which the others answer a plan.
 
@@ -33,7 +36,7 @@ class OpponentResponseModule(nn.Module):
         return self.embed(self.normalise(features))
 
     def forward(self, plan: Tensor, context: Tensor) -> Any:
-        """Return the others' flow `(B, H)`, in plan units, for `context = self.context([condition, opponents])`."""
+        """Return the others' flow `(B, H)`, over `FLOW_UNIT` plan units, for `context = self.context([condition, opponents])`."""
         hidden = nn.functional.silu(self.plan(plan) + context)
         return self.flow(nn.functional.silu(self.inner(hidden)))
 

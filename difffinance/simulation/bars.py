@@ -223,6 +223,7 @@ class BarSimulation:
         self._flow, self._activity = np.zeros((2, batch)), np.full((2, batch), FLOW_NOISE * 0.8)
         self._last = np.zeros((2, batch))  # per-trader flow of the last bar
         self._returns, self._flows = np.zeros((10, batch)), np.zeros((5, batch))
+        self._outside = np.zeros((10, batch))  # past returns less what our own trades moved, sigma
         self._volumes = np.ones((3, batch))
 
     @property
@@ -325,14 +326,14 @@ class BarSimulation:
         )
         self.displacement = self.displacement + moved
         self.price = self.price * np.exp(own_return)
-        self._remember(own_return / sigma, flows, participation, others)
+        self._remember(own_return / sigma, expected + shock[3], flows, participation + others)
         self._move_on(shock)
         return BarOutcome(utility, profit - cost, cost, own_return, flows.sum(axis=0) + others, self.displacement)
 
     def _others_trade(self, shock: Array, participation: Array, outlook: Outlook) -> tuple[Array, Array]:
         """Return pooled flow of speculators and informed traders, and the part that follows our own flow."""
         s = self.scenario
-        trend = np.tanh(self._returns.mean(axis=0))
+        trend = np.tanh(self._outside.mean(axis=0))  # their answer to our own trades is `following`, not this
         news = self.signal / s.signal_strength
         reaction = FLOW_NOISE * np.stack([0.5 * trend + shock[4], 0.5 * news + shock[5]])
         per_trader = FLOW_PERSISTENCE * self._flow + reaction
@@ -343,11 +344,12 @@ class BarSimulation:
         self.followed = before * outlook.following_kept + outlook.following * participation
         return per_trader * np.stack([s.speculators, s.informed]), self.followed - before
 
-    def _remember(self, scaled_return: Array, flows: Array, participation: Array, others: Array) -> None:
-        pooled = flows.sum(axis=0) + others + participation
+    def _remember(self, scaled_return: Array, outside: Array, flows: Array, ours: Array) -> None:
+        pooled = flows.sum(axis=0) + ours
+        self._outside = np.concatenate([outside[None], self._outside[:-1]])
         self._returns = np.concatenate([scaled_return[None], self._returns[:-1]])
         self._flows = np.concatenate([pooled[None], self._flows[:-1]])
-        volume = np.maximum(1.0, np.abs(flows).sum(axis=0) + np.abs(participation))
+        volume = np.maximum(1.0, np.abs(flows).sum(axis=0) + np.abs(ours))
         self._volumes = np.concatenate([volume[None], self._volumes[:-1]])
 
     def _move_on(self, shock: Array) -> None:

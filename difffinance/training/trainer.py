@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from difffinance.data.store import Progress, no_progress
 from difffinance.diffusion.model import MarketDiffusionModel, Prepared
+from difffinance.diffusion.opponent import FLOW_UNIT
 from difffinance.errors import InputError
 from difffinance.records import Conditions
 from difffinance.training.normalizer import fit_normalizer
@@ -28,7 +29,7 @@ class Batch:
     x: Tensor  # (B, H A)
     prepared: Prepared
     price_response: Tensor | None  # (B, H), impact units
-    opponent_response: Tensor | None  # (B, H), plan units
+    opponent_response: Tensor | None  # (B, H), flow units
 
 
 def read_batch(batch: Any, model: MarketDiffusionModel) -> Batch:
@@ -53,7 +54,7 @@ def read_batch(batch: Any, model: MarketDiffusionModel) -> Batch:
         model.to_units(plan, prepared),
         prepared,
         None if price is None else torch.as_tensor(price).float() / prepared.impact_unit[:, None],
-        None if flow is None else torch.as_tensor(flow).float() / prepared.unit[:, None],
+        None if flow is None else torch.as_tensor(flow).float() / (FLOW_UNIT * prepared.unit[:, None]),
     )
 
 
