@@ -1,8 +1,7 @@
 """Makes the participants of a market by kind. A new kind is one file and one line in `REGISTRY`."""
 
 from collections.abc import Sequence
-from importlib import import_module, resources
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -60,4 +59,4 @@ def mixed_kinds(num_agents: int) -> list[str]:
 def _sample_model() -> Any:
     from difffinance.diffusion.checkpoint import load_model
 
-    return load_model(Path(str(resources.files("difffinance"))) / "data" / "sample" / "diffusion_agent")
+    return load_model("sample")
