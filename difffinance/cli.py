@@ -142,10 +142,9 @@ def fetch(
         interval=interval,
         progress=session.progress,
     )
-    symbols = sorted({table["symbol"] for table in answer["tables"]})
-    books = any(table["schema"] == "Depth" for table in answer["tables"])
-    verb = "calibrate" if books else "backtest"
-    session.answer(answer, summaries.fetched, f"difffinance {verb} {symbols[0]}")
+    table = answer["tables"][0]
+    verb = "backtest" if table["schema"] == "Bars" else "calibrate"
+    session.answer(answer, summaries.fetched, f"difffinance {verb} {table['symbol']}")
 
 
 @app.command()
@@ -334,6 +333,8 @@ def _flush_nowhere() -> None:
 def main() -> None:
     """Run the command line; exit 0 done, 2 wrong input or surroundings, 1 a defect, 130 or 143 stopped."""
     signal.signal(signal.SIGTERM, _stop)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # small matrices: more threads only wait for each other, up to 30 times longer
     try:
         code = app(args=_underscores_to_dashes(sys.argv[1:]), standalone_mode=False) or 0
     except DiffFinanceError as error:

@@ -8,7 +8,10 @@ def fetched(answer: dict[str, Any]) -> str:
     lines = [f"{answer['source']}: {len(answer['tables'])} tables"]
     for table in answer["tables"]:
         days = f"{str(table['start'])[:10]} .. {str(table['end'])[:10]}"
-        lines.append(f"  {table['schema']:<10} {table['symbol']:<8} {table['rows']:>9,} rows  {days}  {table['path']}")
+        mark = "  (synthetic)" if table["synthetic"] else ""
+        lines.append(
+            f"  {table['schema']:<10} {table['symbol']:<8} {table['rows']:>9,} rows  {days}  {table['path']}{mark}"
+        )
     lines += [f"  repaired: {r['rows']} rows, {r['rule']}" for r in answer["repairs"]]
     verification = answer.get("verification")
     if verification:

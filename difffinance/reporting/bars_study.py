@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from difffinance.agents.diffusion_agent import DiffusionAgent
 from difffinance.backtest.capacity import capacity_curve
 from difffinance.backtest.symbol import EXECUTORS, find_bars, find_traders, judge_rivals
 from difffinance.backtest.walk_forward import WalkForward, run_walk_forward
@@ -29,6 +30,8 @@ def make_bars_study(symbol: str, *, config: Config, lake: Lake, progress: Progre
     """Return the full report of a symbol that has bars."""
     bars, notes = find_bars(symbol, config=config, lake=lake, progress=progress)
     traders = find_traders(bars, config=config, lake=lake, seed=config.seed, notes=notes, progress=progress)
+    agent = traders[EXECUTOR]
+    assert isinstance(agent, DiffusionAgent)
     law = load_costs(symbol, lake=lake, config=config.calibration)
     capital = config.backtest.capital
     run = run_walk_forward(
@@ -43,7 +46,7 @@ def make_bars_study(symbol: str, *, config: Config, lake: Lake, progress: Progre
     book = symbol if has_book(symbol, lake=lake) else "SYNTH"
     day = load_book(book, lake=lake)
     impact = calibrate_symbol(book, lake=lake, config=config.calibration, seed=config.seed, progress=progress)
-    learning, learned = learning_section(traders[EXECUTOR], law=law, config=config, progress=progress)
+    learning, learned = learning_section(agent, config=config, progress=progress)
     capacity = capacity_curve(run)
     judged = judge_rivals(run, capital=capital, impact=True, chosen=(SIGNAL, EXECUTOR))
     chosen = run.result(run.find(SIGNAL, EXECUTOR, capital))
@@ -72,7 +75,7 @@ def make_bars_study(symbol: str, *, config: Config, lake: Lake, progress: Progre
         "rivals": judged,
         "capacity": capacity.to_dicts(),
         "engine_gap": run.engine_gap,
-        "learning": learned,
+        **learned,
         "order_book": {"symbol": book, "date": day.date, "synthetic": day.synthetic, **impact_metrics(impact)},
     }
     return Study(
@@ -123,9 +126,10 @@ def _capacity_sentence(capacity: pl.DataFrame, currency: str) -> str:
         return ""
     first, last = rows.row(0, named=True), rows.row(-1, named=True)
     return (
-        f"Capacity: its Sharpe ratio goes from {first['sharpe']:.2f} at {short(first['capital'])} to {last['sharpe']:.2f} "
-        f"at {short(last['capital'])} {currency}, where own impact takes {last['sharpe_loss']:.3f} ± "
-        f"{last['sharpe_loss_se']:.3f} and the largest order is {_percent(last['max_participation'])} of a day's volume."
+        f"Capacity: its Sharpe ratio goes from {first['sharpe']:.2f} at {short(first['capital'])} to "
+        f"{last['sharpe']:.2f} at {short(last['capital'])} {currency}, where own impact takes "
+        f"{last['sharpe_loss']:.3f} ± {last['sharpe_loss_se']:.3f}; its largest order is "
+        f"{_percent(last['max_participation'])} of a day's volume."
     )
 
 

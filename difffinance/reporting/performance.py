@@ -131,7 +131,8 @@ def plot_returns(table: pl.DataFrame) -> Picture:
         counts, _, _ = axis.hist(
             returns * 100, bins=(edges * 100).tolist(), density=True, color=COLOURS[executor], alpha=0.75
         )
-        lowest = min(lowest, float(counts[counts > 0].min(initial=1.0)))
+        heights = np.asarray(counts)
+        lowest = min(lowest, float(heights[heights > 0].min(initial=1.0)))
         spread = returns.std(ddof=1)
         if spread > 0:
             axis.plot(
