@@ -47,7 +47,7 @@ class AgentFactory:
     def create_mixed_population(num_agents: int, *, seed: int = 0, model: Any = None) -> list[Agent]:
         """Return `num_agents` agents in the order of `observation.KINDS`, repeating."""
         if num_agents < 1:
-            raise InputError(f"num_agents must be at least 1; got {num_agents}.")
+            raise InputError(f"num_agents is {num_agents}. Allowed: 1 or more.")
         return AgentFactory.create_population(mixed_kinds(num_agents), seed=seed, model=model)
 
 

@@ -212,11 +212,11 @@ class MarketEnvironment:
 
 def _check(num_agents: int, kinds: tuple[str, ...], num_steps: int | None) -> None:
     if num_agents < 1:
-        raise InputError(f"num_agents must be at least 1; got {num_agents}.")
+        raise InputError(f"num_agents is {num_agents}. Allowed: 1 or more.")
     if len(kinds) != num_agents:
         raise InputError(f"kinds must name each of the {num_agents} seats; got {len(kinds)} names.")
     unknown = [k for k in kinds if k not in KINDS]
     if unknown:
         raise InputError(f"kind '{unknown[0]}' is not known. Allowed: {', '.join(KINDS)}.")
     if num_steps is not None and num_steps < 1:
-        raise InputError(f"num_steps must be at least 1; got {num_steps}.")
+        raise InputError(f"num_steps is {num_steps}. Allowed: 1 or more.")

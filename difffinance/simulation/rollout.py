@@ -42,7 +42,7 @@ def simulate_market(
     trajectories go to `trajectories/<run>.parquet`. `checkpoint` is the diffusion agent's; without it the shipped one.
     """
     if episodes < 1:
-        raise InputError(f"episodes must be at least 1; got {episodes}.")
+        raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
     check_symbol(run)
     kinds = mixed_kinds(num_agents)
     env = MarketEnvironment(num_agents, market, seed, agents=agents, kinds=kinds, num_steps=num_steps)

@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from conftest import make_day
 from planted_worlds import plant
 
 from difffinance.calibration import fit_impact_law
@@ -18,6 +17,7 @@ from difffinance.calibration.diagnostics import (
 from difffinance.errors import InputError
 from difffinance.records import BookDay, Instrument
 from difffinance.schemas import depth_schema
+from tests.calibration.conftest import make_day
 
 
 def test_binned_response_folds_sells():

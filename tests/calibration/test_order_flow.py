@@ -1,10 +1,10 @@
 import numpy as np
 import polars as pl
 import pytest
-from conftest import make_day
 
 from difffinance.calibration.order_flow import FLOWS, aggregate_flow, market_orders, mid_prices, traded_volume
 from difffinance.errors import InputError
+from tests.calibration.conftest import make_day
 
 SECOND = 1_000_000_000
 

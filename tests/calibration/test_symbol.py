@@ -3,7 +3,6 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from conftest import make_day
 
 from difffinance.calibration.impact import calibrate_impact
 from difffinance.calibration.symbol import calibrate_symbol
@@ -11,6 +10,7 @@ from difffinance.config import CalibrationConfig
 from difffinance.data.store import finite, read_metadata
 from difffinance.errors import InputError, NotInLakeError
 from difffinance.schemas import BARS, BOOK_EVENTS, IMPACT_FITS, depth_schema
+from tests.calibration.conftest import make_day
 
 QUICK = CalibrationConfig(bootstrap=199, permutations=39)
 KEYS = {

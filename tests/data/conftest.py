@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_day import BOOK, MESSAGES, STEM, zip_bytes
+
+from tests.data.tiny_day import BOOK, MESSAGES, STEM, zip_bytes
 
 ZipMaker = Callable[..., Path]
 

@@ -7,12 +7,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tiny_day import BOOK, MESSAGES, STEM, zip_bytes
 
 from difffinance.config import DataConfig
 from difffinance.data.archives import read_plain, read_zip
 from difffinance.data.fetching import fetch_tables
 from difffinance.errors import DataError
+from tests.data.tiny_day import BOOK, MESSAGES, STEM, zip_bytes
 
 LIMIT = 100_000
 

@@ -75,7 +75,7 @@ def test_sample_does_not_import_arch(lake, monkeypatch):
 
 
 def test_synth_is_marked_wherever_it_shows(lake, synth_folder, tiny_members, tmp_path):
-    from tiny_day import zip_bytes
+    from tests.data.tiny_day import zip_bytes
 
     members = {name.replace("TINY", "SYNTH"): text for name, text in tiny_members.items()}
     next(synth_folder.glob("*.zip")).write_bytes(zip_bytes(members))

@@ -8,13 +8,13 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
-from tiny_day import BOOK, MESSAGES, STEM
 
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.loading import book_dates, has_book, load_book
 from difffinance.data.store import Lake, finite, read_metadata, sha256_of
 from difffinance.errors import DataError, InputError, NotInLakeError
+from tests.data.tiny_day import BOOK, MESSAGES, STEM
 
 CONFIG = DataConfig()
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tiny_day import BOOK, MESSAGES, STEM, zip_bytes
 
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.store import Lake, NewTable, atomic_file, atomic_folder, check_symbol, finite, read_metadata
 from difffinance.errors import DataError, InputError, NotInLakeError, StoreError
 from difffinance.schemas import TRADES
+from tests.data.tiny_day import BOOK, MESSAGES, STEM, zip_bytes
 
 
 def trades(*prices: float) -> pl.DataFrame:
