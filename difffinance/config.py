@@ -118,21 +118,21 @@ class ModelConfig(Branch):
     """The diffusion model's shape and noise."""
 
     horizon: Annotated[int, Field(ge=1, le=256)] = Field(10, description="H, steps of a plan")
-    hidden_dim: Annotated[int, Field(ge=8, le=4096)] = Field(256, description="width of the denoiser")
-    num_layers: Annotated[int, Field(ge=1, le=24)] = Field(4, description="residual blocks of the denoiser")
+    hidden_dim: Annotated[int, Field(ge=8, le=4096)] = Field(128, description="width of the denoiser")
+    num_layers: Annotated[int, Field(ge=1, le=24)] = Field(3, description="residual blocks of the denoiser")
     noise_steps: Annotated[int, Field(ge=10, le=4000)] = Field(1000, description="T of the noise schedule")
     schedule: Literal["linear", "cosine"] = "cosine"
 
 
 class TrainingConfig(Branch):
-    """`train`: simulated episodes, optimisation."""
+    """`train`: simulated episodes (each bar of them is one condition with one plan), optimisation."""
 
     num_episodes: Count = Field(500, description="simulated episodes")
     episode_length: Annotated[int, Field(ge=20)] = Field(100, description="bars per episode")
-    batch_size: Count = 64
-    num_epochs: Count = 50
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    validation_fraction: Annotated[float, Field(gt=0, lt=0.9)] = 0.2
+    batch_size: Count = Field(64, description="plans per step of the optimiser")
+    num_epochs: Count = Field(50, description="passes over the plans")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(1e-3, description="largest of a cosine schedule")
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.9)] = Field(0.2, description="episodes held out")
 
 
 class BacktestConfig(Branch):

@@ -19,12 +19,12 @@ class _Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.width = (width,)
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, film: Tensor) -> Any:
         shift, scale, gate = film.chunk(3, dim=-1)
-        inner = torch.addcmul(shift, self.norm(hidden), 1.0 + scale)
+        inner = torch.addcmul(shift, torch.layer_norm(hidden, self.width), 1.0 + scale)
         return torch.addcmul(hidden, 1.0 + gate, self.second(nn.functional.silu(self.first(inner))))
 
 

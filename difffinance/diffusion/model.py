@@ -159,7 +159,7 @@ class MarketDiffusionModel(nn.Module):
         level = self.noise_level[t][:, None]
         return (1.0 - level).sqrt() * x + level.sqrt() * self.velocity(x, t, conditioned)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def draw(
         self,
         conditions: Conditions,
@@ -174,8 +174,6 @@ class MarketDiffusionModel(nn.Module):
 
         With `antithetic` every second draw of a condition starts from minus the noise of the one before it.
         """
-        was_training = self.training
-        self.eval()
         prepared = self.prepare(conditions)
         conditioned = self.condition(prepared).repeat(draws)
         size = (len(prepared) * draws, self.horizon * self.action_dim)
@@ -187,7 +185,6 @@ class MarketDiffusionModel(nn.Module):
         x = sample(
             denoise, size, schedule=self.schedule, method=method, steps=steps, rng=source, conditions=conditioned
         )
-        self.train(was_training)
         plan = self.from_units(torch.from_numpy(x), prepared.unit.repeat_interleave(draws).double())
         return plan.numpy().reshape(len(prepared), draws, self.horizon, self.action_dim)
 

@@ -36,7 +36,7 @@ class OpponentResponseModule(nn.Module):
         return self.embed(self.normalise(features))
 
     def forward(self, plan: Tensor, context: Tensor) -> Any:
-        """Return the others' flow `(B, H)`, over `FLOW_UNIT` plan units, for `context = self.context([condition, opponents])`."""
+        """Return the others' flow `(B, H)` in units of `FLOW_UNIT`; `context` is that of `joined` embeddings."""
         hidden = nn.functional.silu(self.plan(plan) + context)
         return self.flow(nn.functional.silu(self.inner(hidden)))
 

@@ -104,7 +104,7 @@ def test_lots_are_whole_near_the_plan_and_inside_narrow_limits():
     y = project(x, PlanConstraints(-1, 1, None, 0.0, 0.95, 0.1))
     np.testing.assert_allclose(y / 0.1, np.rint(y / 0.1), atol=1e-12)
     assert np.abs(np.cumsum(y) - np.cumsum(project(x, PlanConstraints(-1, 1, None, 0.0, 0.95)))).max() <= 0.1
-    assert 0 <= np.cumsum(y).min() and np.cumsum(y).max() <= 0.95
+    assert np.cumsum(y).min() >= 0 and np.cumsum(y).max() <= 0.95
 
 
 def test_lots_may_differ_by_row_and_rows_without_a_lot_stay():

@@ -69,8 +69,7 @@ def test_every_part_of_the_tables_reaches_the_noise(conditions):
             assert (after - before).abs().max() > 1e-5, name
 
 
-def test_wealth_and_volume_are_only_a_change_of_units(conditions):
-    """Ten times the wealth in a market ten times as large: the same problem, the same trade in step volumes."""
+def test_only_the_product_of_risk_aversion_and_volatility_counts(conditions):
     problem = read_problem(conditions)
     state = conditions.state.copy()
     state[:, STATE_INDEX["risk_aversion"]] *= 2.0

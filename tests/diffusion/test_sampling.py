@@ -55,8 +55,9 @@ def moments_by_recursion(schedule, method, times):
                 d = (1 + 1 / (2 * r)) * clean - before[0] / (2 * r)
                 d0 = (1 + 1 / (2 * r)) * clean0 - before[1] / (2 * r)
             shrink = ((1 - there) / (1 - here)) ** 0.5
-            x, constant = shrink * x + there**0.5 * (1 - np.exp(-h)) * d, (
-                shrink * constant + there**0.5 * (1 - np.exp(-h)) * d0
+            x, constant = (
+                shrink * x + there**0.5 * (1 - np.exp(-h)) * d,
+                (shrink * constant + there**0.5 * (1 - np.exp(-h)) * d0),
             )
             before = clean, clean0, lam[0]
     return float(constant), float((x**2).sum())
@@ -128,9 +129,7 @@ def test_torch_generator_gives_tensors_and_numpy_generator_arrays():
     assert torch.equal(one, sample(denoise, (4, 3), rng=torch.Generator().manual_seed(1), **options))
     two = sample(denoise, (4, 3), rng=np.random.default_rng(1), **options)
     assert isinstance(two, np.ndarray) and two.shape == (4, 3)
-    three = sample(
-        lambda x, t, c: torch.as_tensor(denoise(x, t, c)), (4, 3), rng=np.random.default_rng(1), **options
-    )
+    three = sample(lambda x, t, c: torch.as_tensor(denoise(x, t, c)), (4, 3), rng=np.random.default_rng(1), **options)
     np.testing.assert_array_equal(two, three)
 
 
