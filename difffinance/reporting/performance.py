@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from difffinance.records import BacktestResult
 from difffinance.reporting.picture import COLOURS, LABELS, Picture, house_style, new_figure, on_dates, thousands
 
 if TYPE_CHECKING:
@@ -177,3 +178,21 @@ def plot_win_rate(table: pl.DataFrame) -> Picture:
     _legend_above(axis)
     caption = "Share of non-zero daily returns above zero; bars: one binomial standard error."
     return Picture("win_rate", "Win rate", caption, table, figure)
+
+
+@house_style
+def plot_equity(**results: BacktestResult) -> Picture:
+    """Draw wealth per unit of starting capital of named backtests, e.g. `plot_equity(real=real, ideal=ideal)`."""
+    figure, (axis,) = new_figure()
+    parts = []
+    for style, (name, result) in zip(("-", ":", "--", "-."), results.items(), strict=False):
+        wealth = result.equity["equity"] / result.capital
+        axis.plot(on_dates(axis, result.equity["ts"]), wealth, linestyle=style, linewidth=1.3, label=name)
+        parts.append(result.equity.select("ts").with_columns(name=pl.lit(name), wealth=wealth))
+    axis.set_yscale("log")
+    _plain_log_ticks(axis)
+    axis.set_ylabel("wealth / starting capital")
+    axis.set_title("Wealth")
+    _legend_above(axis)
+    caption = "; ".join(f"{name}: {r.strategy}, capital {r.capital:,.0f}" for name, r in results.items())
+    return Picture("equity", "Wealth", caption, pl.concat(parts), figure)

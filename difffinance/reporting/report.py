@@ -88,6 +88,10 @@ def _run_notebook(folder: Path, parameters: dict[str, Any], progress: Progress) 
 
         transport = "tcp" if os.name == "nt" else "ipc"
 
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            """Keep the kernel from telling standard error how it was shut down."""
+            return super().format_kernel_cmd([*(extra_arguments or []), "--IPKernelApp.log_level=50"])
+
     logging.getLogger("papermill").setLevel(logging.WARNING)
     terminal = sys.stderr.isatty() and progress is not no_progress
     try:
