@@ -16,10 +16,11 @@ from difffinance.records import Array, Conditions, MarketState
 class DiffusionAgent(Agent, BarTrader):
     """Draws plans, executes the first step of their mean, and plans again at the next step.
 
-    The model's law is spread around the best plan, so one draw would trade on its noise. The mean of `draws` plans from
-    antithetic noise (each second one starts from minus the noise of the one before) cancels that to first order; with
-    two, it costs two rows of a batch. The mean's first step is projected on the rules of that step, lots included;
-    the later steps are thrown away, so nothing is gained by projecting them.
+    The model's law is spread around the best plan, so one draw would trade on its noise. The mean of `draws` plans
+    from antithetic noise (each second one starts from minus the noise of the one before) cancels that to first order;
+    with two, it costs two rows of a batch. As only the mean counts, two sampling steps do as well as ten (measured by
+    the utility on simulated bars). The mean's first step is projected on the rules of that step, lots included; the
+    later steps are thrown away, so nothing is gained by projecting them.
     """
 
     kind = "diffusion"
@@ -31,7 +32,7 @@ class DiffusionAgent(Agent, BarTrader):
         seat: int = 0,
         *,
         method: str = "ddim",
-        steps: int = 3,
+        steps: int = 2,
         draws: int = 2,
     ) -> None:
         super().__init__(seat)

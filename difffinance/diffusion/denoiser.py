@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_TIMES = 64  # sines and cosines of the noise time
+
 
 def time_features(t: Tensor, width: int) -> Tensor:
     """Return sines and cosines of the noise time at geometric frequencies, `(B, width)` (Ho et al. 2020)."""
@@ -38,11 +40,10 @@ class StrategyDenoiser(nn.Module):
 
     def __init__(self, horizon: int, action_dim: int, hidden_dim: int, num_layers: int) -> None:
         super().__init__()
-        self.width = hidden_dim
         self.inlet = nn.Linear(horizon * action_dim + 2 * horizon, hidden_dim)
         self.blocks = nn.ModuleList(_Block(hidden_dim) for _ in range(num_layers))
-        self.time = nn.Sequential(nn.Linear(64, hidden_dim), nn.SiLU())
-        self.film_time = nn.Linear(hidden_dim, 3 * hidden_dim * num_layers)
+        self.time = nn.Sequential(nn.Linear(_TIMES, _TIMES // 2), nn.SiLU())
+        self.film_time = nn.Linear(_TIMES // 2, 3 * hidden_dim * num_layers)
         self.film_condition = nn.Linear(hidden_dim, 3 * hidden_dim * num_layers)
         self.norm = nn.LayerNorm(hidden_dim)
         self.outlet = nn.Linear(hidden_dim, horizon * action_dim)
@@ -56,7 +57,7 @@ class StrategyDenoiser(nn.Module):
     def forward(self, plan: Tensor, t: Tensor, film: Tensor, impact: Tensor, response: Tensor) -> Any:
         """Return v for noisy plans `(B, H A)` at times t `(B,)` or `(1,)`, given `film = condition_film(...)`."""
         hidden = self.inlet(torch.cat([plan, impact, response], dim=-1))
-        film = film + self.film_time(self.time(time_features(t, 64)))
+        film = film + self.film_time(self.time(time_features(t, _TIMES)))
         for block, part in zip(self.blocks, film.chunk(len(self.blocks), dim=-1), strict=True):
             hidden = block(hidden, part)
         return self.outlet(self.norm(hidden))

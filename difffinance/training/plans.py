@@ -8,8 +8,10 @@ as a profit. The plan looks past H: H single bars, then blocks of 1, 2, 4, ... 1
 the first H are kept.
 
 The target is a law, not a point: the logit quantal response (SCIENCE 4.7), Gaussian around the optimum with covariance
-temperature times the inverse Hessian, then projected on the rules. The temperature is set per condition so that the
-first trade has a standard deviation of `spread` plan units.
+temperature times the inverse Hessian. The temperature is set per condition so that the first trade has a standard
+deviation of `spread` plan units. The optimum obeys the rules; a draw need not: the model learns the Gaussian, and plans
+are projected when they leave it. Learning projected plans instead would put the mean inside every wall that the optimum
+lies on, and the agent would hold too little for as long as a limit binds.
 """
 
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ _CHUNK = 2048
 
 @dataclass(frozen=True)
 class Teaching:
-    """Plans in plan units (`Problem.scale`), `(B, H)`: the optimum and one draw of the law around it."""
+    """Plans in plan units (`Problem.scale`), `(B, H)`: the optimum within the rules and one draw of the law around it."""
 
     optimum: Array
     drawn: Array
@@ -58,7 +60,7 @@ def teach(conditions: Conditions, horizon: int, rng: np.random.Generator, *, spr
         covariance *= (spread**2 / covariance[:, 0, 0])[:, None, None]
         root = np.linalg.cholesky(covariance)
         optimum[rows], settled[rows] = best, move[:, :horizon].max(axis=1) < _AT_REST
-        drawn[rows] = project(best + np.einsum("bij,bj->bi", root, noise[rows]), rules)
+        drawn[rows] = best + np.einsum("bij,bj->bi", root, noise[rows])
     return Teaching(optimum, drawn, problem, settled)
 
 

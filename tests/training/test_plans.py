@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 
 from difffinance.agents.garleanu_pedersen import GarleanuPedersenTrader
 from difffinance.diffusion.features import read_problem
-from difffinance.market.observation import STATE_INDEX
+from difffinance.market.observation import CONSTRAINT_INDEX, STATE_INDEX
 from difffinance.records import Conditions
 from difffinance.simulation.bars import (
     BarParameters,
@@ -128,12 +128,22 @@ def test_taught_plans_keep_the_rules_and_settle():
     conditions = some_conditions(draw_scenarios, 1500, seed=5)
     taught = teach(conditions, 10, np.random.default_rng(0))
     rules = scaled_rules(conditions, taught.problem, 10)
-    for plan in (taught.optimum, taught.drawn):
-        slack = 1e-9 * (1 + np.abs(np.cumsum(plan, 1)))
-        assert (plan <= rules.upper + slack).all() and (plan >= rules.lower - slack).all()
-        assert (np.cumsum(plan, 1) <= rules.prefix_upper + slack).all()
-        assert (np.cumsum(plan, 1) >= rules.prefix_lower - slack).all()
+    plan = taught.optimum
+    slack = 1e-9 * (1 + np.abs(np.cumsum(plan, 1)))
+    assert (plan <= rules.upper + slack).all() and (plan >= rules.lower - slack).all()
+    assert (np.cumsum(plan, 1) <= rules.prefix_upper + slack).all()
+    assert (np.cumsum(plan, 1) >= rules.prefix_lower - slack).all()
     assert taught.settled.mean() > 0.95
+
+
+def test_the_law_is_centred_on_the_optimum_where_a_limit_binds_too():
+    one = some_conditions(quadratic_scenarios, 1)
+    one.state[:, STATE_INDEX["position"]] = 0.4 * one.state[:, STATE_INDEX["capital"]]
+    one.state[:, STATE_INDEX["signal"]] = 1.0  # wants far more than it may hold
+    one.constraints[:, CONSTRAINT_INDEX["max_position"]] = one.state[:, STATE_INDEX["position"]]
+    taught = teach(Conditions(*(np.repeat(t, 4000, axis=0) for t in vars(one).values())), 10, np.random.default_rng(0))
+    np.testing.assert_allclose(taught.optimum[:, 0], 0, atol=1e-9)
+    assert abs(taught.drawn[:, 0].mean()) < 4 * 0.15 / np.sqrt(4000)
 
 
 @pytest.mark.parametrize("kind", ["known", "unknown"])
