@@ -35,7 +35,7 @@ _CHUNK = 2048
 
 @dataclass(frozen=True)
 class Teaching:
-    """Plans in plan units (`Problem.scale`), `(B, H)`: the optimum within the rules and one draw of the law around it."""
+    """Plans in plan units (`Problem.scale`), `(B, H)`: the optimum and one draw of the law around it."""
 
     optimum: Array
     drawn: Array
