@@ -52,7 +52,9 @@ class FlowConfig(Branch):
     size_median: Positive = Field(100.0, description="of orders, units of the asset")
     size_log_sd: NotNegative = Field(0.9, description="standard deviation of the log of sizes")
     queue_sized: Fraction = Field(0.7, description="market orders that take no more than the best queue")
-    sweep_levels: Annotated[int, Field(ge=1, le=100)] = Field(4, description="levels the other market orders take, at most")
+    sweep_levels: Annotated[int, Field(ge=1, le=100)] = Field(
+        4, description="levels the other market orders take, at most"
+    )
     inside: Fraction = Field(0.03, description="limit orders placed inside the spread, for each tick of room")
     placement_scale: Positive = Field(12.0, description="ticks behind the best price, scale of a power law")
     placement_tail: Positive = Field(1.5, description="exponent of that power law")

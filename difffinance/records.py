@@ -236,7 +236,8 @@ class BacktestResult:
         world = "with its own impact" if self.impact else "in a world without impact"
         sharpe, se = self.metrics.get("sharpe"), self.metrics.get("sharpe_se")
         ratio = "no Sharpe ratio" if sharpe is None else f"Sharpe {sharpe:.2f} +/- {se:.2f}"
-        return f"{self.strategy} on {self.symbol} with {self.capital:,.0f}, {world}: {ratio}, {self.orders.height} orders"
+        strategy = f"{self.strategy} on {self.symbol} with {self.capital:,.0f}, {world}"
+        return f"{strategy}: {ratio}, {self.orders.height} orders"
 
     @property
     def returns(self) -> Array:
