@@ -31,8 +31,9 @@ setup: $(STAMP) ## install everything into $(VENV), once (VENV=folder PYTHON=pro
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
 	  { echo "Python 3.11 or 3.12 is needed; $(PYTHON) is older. Try: make PYTHON=python3.11 setup" >&2; exit 2; }
+	@echo "Installing into $(VENV): two to five minutes, about 2.5 GB (more with a CUDA build of torch)."
 	$(CREATE)
-	$(INSTALL) $(INDEX) -c constraints.txt -e '.[lab,test]'
+	$(INSTALL) --quiet $(INDEX) -c constraints.txt -e '.[lab,test]'
 	@touch $@
 
 report: $(STAMP) ## data to report: the main job (SYMBOL=SPX PRESET=quick)

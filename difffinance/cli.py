@@ -274,6 +274,8 @@ def backtest(
         impact=impact == "on",
         progress=session.progress,
     )
+    for note in answer["notes"]:
+        session.say(note)
     session.answer(answer, summaries.backtested, f"difffinance report {symbol}")
 
 

@@ -82,7 +82,7 @@ def make_bars_study(symbol: str, *, config: Config, lake: Lake, progress: Progre
         symbol=symbol,
         title=f"{symbol}: what trading it would have earned, cost, and how much capital it bears",
         verdict=verdict(run, capital, judged, capacity, currency),
-        notes=(*run.notes, f"order-book sections: {book} {day.date}; " + "; ".join(day_notes(day))),
+        notes=(*notes, *run.notes, f"order-book sections: {book} {day.date}; " + "; ".join(day_notes(day))),
         sections=sections,
         metrics=metrics,
         data_hashes=raw_hashes(lake.table_path("Bars", symbol)) | raw_hashes(lake.table_path("Depth", book, day.date)),

@@ -44,7 +44,7 @@ def write_page(
         study=study,
         seed=config.seed,
         preset=preset,
-        overrides=overrides,
+        overrides=[o for o in overrides if not o.startswith("seed=")],
         dpi=config.report.dots_per_inch,
         tear_sheet=TEAR_SHEET if has_tear_sheet else None,
         notebook=NOTEBOOK,
