@@ -42,7 +42,7 @@ def learning_section(
         f"Trained on {provenance.get('plans', 0):,} plans for simulated bars, whose parameters come from before the "
         "first test bar. The agent's plans obey the rules exactly: they are projected before they leave. "
         f"Where costs are quadratic the best rule is known (Gârleanu and Pedersen 2013): the agent misses "
-        f"{100 * gap['gap']:.1f}% ± {100 * gap['gap_se']:.1f}% of its utility."
+        f"{100 * gap['gap']:.2f}% ± {100 * gap['gap_se']:.2f}% of its utility."
     )
     return Section("learning", "What did the agent learn?", text, tuple(evidence)), {"learning": learning, "gap": gap}
 
@@ -58,8 +58,8 @@ def plot_learning(table: pl.DataFrame) -> Picture:
     axis.set_xlabel("mean squared error of the predicted noise (1: knows nothing)")
     axis.set_title("Denoising plans for conditions never seen")
     caption = (
-        "Lower is better. A Gaussian fitted to the same plans is the best that can be done without looking at the "
-        "market, or by looking only linearly; with shuffled conditions the network looks at somebody else's market."
+        "Lower is better. Gaussians fitted to the same plans, one for all or given the conditions linearly, have exact "
+        "denoisers; with shuffled conditions the trained network looks at somebody else's market."
     )
     return Picture("learning", "Learning", caption, table, figure)
 
