@@ -256,7 +256,7 @@ def test_price_limit_holds_against_one_sided_pressure():
 
 
 def test_wrong_arguments_say_what_is_allowed():
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="Allowed: 1 or more"):
         MarketEnvironment(0)
     with pytest.raises(InputError, match="not known"):
         MarketEnvironment(1, kinds=["whale"])
