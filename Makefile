@@ -44,10 +44,10 @@ check: $(STAMP) ## format, lint, types, layers, fast tests
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow and not minutes" -n 2
+	$(BIN)/python -m pytest -m "not slow and not minutes" -n 2 --dist loadgroup
 
 test: check ## what CI runs: check, then the slower tests and the notebooks
-	$(BIN)/python -m pytest -m "slow and not minutes" -n 2
+	$(BIN)/python -m pytest -m "slow and not minutes" -n 2 --dist loadgroup
 
 notebooks: $(STAMP) ## run every notebook on the quick preset
 	$(BIN)/python -m pytest tests/notebooks -m "slow or not slow"

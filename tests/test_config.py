@@ -29,6 +29,7 @@ def test_overrides_come_after_the_preset_and_the_seed_option_last():
         ("training.validation_fraction=1.5", "less than"),
         ("market.tick_size=nan", "market.tick_size"),
         ("training.num_epochs", "path.to.field=value"),
+        ("seed=" + "1" * 5000, "as an integer"),
         ("seed=-1", "greater than or equal to 0"),
     ],
 )

@@ -32,6 +32,8 @@ def write_report(
 
     The folder appears whole or not at all. `metrics.json` is the same to the byte for the same inputs and seed.
     """
+    from difffinance.backtest.symbol import find_bars, find_traders
+    from difffinance.data.loading import has_bars
     from difffinance.reporting.make_study import find_data
 
     started = time.monotonic()
@@ -39,6 +41,12 @@ def write_report(
     config = load_config(preset, overrides, seed=seed)
     for line in find_data(check_symbol(symbol), lake=lake, config=config):
         say(line)
+    if has_bars(symbol, lake=lake):
+        # Here, not in the notebook, because here the terminal can show how far the training is.
+        bars, notes = find_bars(symbol, config=config, lake=lake, progress=progress)
+        find_traders(bars, config=config, lake=lake, seed=config.seed, notes=notes, progress=progress)
+        for line in notes:
+            say(line)
     target = Path(folder) / f"{symbol}_{preset}"
     with atomic_folder(target) as temporary:
         _run_notebook(

@@ -52,7 +52,7 @@ def trained(monkeypatch):
     doubles = {
         "difffinance.training.agent": SimpleNamespace(train_agent=train_agent),
         "difffinance.agents.diffusion_agent": SimpleNamespace(DiffusionAgent=lambda model: NaiveTrader()),
-        "difffinance.diffusion.checkpoint": SimpleNamespace(load_model=lambda folder: str(folder)),
+        "difffinance.diffusion.checkpoint": SimpleNamespace(load_model=lambda folder, lake: str(folder)),
     }
     for name, double in doubles.items():
         monkeypatch.setitem(sys.modules, name, double)

@@ -98,6 +98,7 @@ BAD = {
     "low above high": ("2020-01-03,10.5,10,12,11,5.5,200", "row 3.*low is above high"),
     "negative price": ("2020-01-03,10.5,12,-10,11,5.5,200", "row 3.*not positive"),
     "zero price": ("2020-01-03,10.5,12,0,11,5.5,200", "row 3.*not positive"),
+    "a year too far": ("9999-01-03,10.5,12,10,11,5.5,200", "row 3.*between 1678 and 2261"),
     "NaN price": ("2020-01-03,10.5,12,NaN,11,5.5,200", "row 3.*not a finite number"),
     "infinite price": ("2020-01-03,10.5,inf,10,11,5.5,200", "row 3.*not a finite number"),
     "negative volume": ("2020-01-03,10.5,12,10,11,5.5,-200", "row 3.*volume is negative"),

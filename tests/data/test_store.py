@@ -46,6 +46,15 @@ def test_table_and_metadata_come_back(lake):
     assert path.name == "Trades_A__x.parquet" and lake.tables("Trades", "A") == [path]
 
 
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_damaged_table_is_named(lake, kept):
+    path = lake.write_table(lake.table_path("Trades", "A"), trades(1.0), TRADES, {})
+    path.write_bytes(path.read_bytes()[:kept])
+    for read in (lake.read_table, read_metadata):
+        with pytest.raises(DataError, match=r"Trades_A\.parquet: is not a whole table"):
+            read(path)
+
+
 def test_symbols_that_begin_alike_are_kept_apart(lake):
     for symbol in ("A", "A_B", "AB"):
         lake.write_table(lake.table_path("Trades", symbol), trades(1.0), TRADES, {})

@@ -9,8 +9,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# Small enough for a test, large enough that every cell has something to show.
-SMALL = {"04_diffusion": ["training.num_episodes=40", "training.num_epochs=2"]}
+# Small enough for a test, large enough that every cell has something to show: three years of bars, a short training.
+TRAINING = ["training.num_episodes=40", "training.num_epochs=2"]
+YEARS = ["backtest.estimation_bars=4200"]
+SMALL = {"04_diffusion": TRAINING, "06_backtest": YEARS, "07_report": TRAINING + YEARS}
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,9 @@ SMALL = [
 ]
 
 
+pytestmark = pytest.mark.xdist_group("report")  # on one worker, or each would make the two reports again
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two reports of SPX with one seed, in two lakes."""

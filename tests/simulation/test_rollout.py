@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -6,7 +7,9 @@ import pytest
 
 from difffinance.agents.factory import AgentFactory
 from difffinance.config import AgentsConfig, MarketConfig
-from difffinance.errors import InputError
+from difffinance.diffusion.checkpoint import save_model
+from difffinance.diffusion.model import MarketDiffusionModel
+from difffinance.errors import CheckpointError, InputError
 from difffinance.market.environment import MarketEnvironment
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
@@ -94,7 +97,21 @@ def test_answer_and_table_of_simulate(lake):
 def test_bad_arguments_are_refused(lake):
     with pytest.raises(InputError, match="episodes"):
         simulate_market(market=MARKET, agents=AgentsConfig(), num_agents=4, episodes=0)
+    with pytest.raises(InputError, match=r"agents\.capital"):
+        simulate_market(market=MARKET, agents=AgentsConfig(capital=1e30), num_agents=4)
+    with pytest.raises(InputError, match=r"agents\.inventory"):
+        simulate_market(market=MARKET, agents=AgentsConfig(inventory=1e30), num_agents=4)
     with pytest.raises(InputError, match="cannot name"):
         simulate_market(market=MARKET, agents=AgentsConfig(), num_agents=4, run="../x", lake=lake)
     with pytest.raises(InputError, match="seats"):
         record_episode(MarketEnvironment(2), AgentFactory.create_population(["informed", "informed"]))
+
+
+def test_a_checkpoint_is_named_as_in_the_lake(lake):
+    save_model(MarketDiffusionModel(1, hidden_dim=16, num_layers=1), lake.folder("checkpoints") / "mine")
+    answer = simulate_market(
+        market=MARKET, agents=AgentsConfig(), num_steps=2, checkpoint=Path("mine"), lake=lake, run="mine"
+    )
+    assert answer["agents"][-1]["kind"] == "diffusion"
+    with pytest.raises(CheckpointError, match="mine"):
+        simulate_market(market=MARKET, agents=AgentsConfig(), num_steps=2, checkpoint=Path("yours"), lake=lake)

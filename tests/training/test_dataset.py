@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 import torch
 
 from difffinance.diffusion.model import MarketDiffusionModel
+from difffinance.errors import InputError
 from difffinance.market.observation import CONSTRAINT_INDEX, NO_LIMIT, STATE_INDEX
 from difffinance.simulation.bars import BarParameters, plan_response
-from difffinance.training.dataset import PlanLoader, make_plans
+from difffinance.training.dataset import PlanLoader, make_plans, split_by_episode
 
 
 def test_conditions_cover_what_an_agent_may_meet(plans):
@@ -37,6 +39,14 @@ def test_no_episode_is_on_both_sides_of_the_split(plans, halves):
     own, held_out = halves
     assert not set(own.episode) & set(held_out.episode)
     assert len(own) + len(held_out) == len(plans) and 0.2 < len(held_out) / len(plans) < 0.4
+
+
+def test_a_split_that_leaves_nothing_to_train_on_is_refused(plans):
+    few = plans.rows(np.flatnonzero(np.isin(plans.episode, np.unique(plans.episode)[:4])))
+    with pytest.raises(InputError, match="leave none to train on"):
+        split_by_episode(few, 0.89, np.random.default_rng(0))
+    own, held_out = split_by_episode(few, 0.6, np.random.default_rng(0))
+    assert len(own) and len(held_out)
 
 
 def test_the_same_seed_gives_the_same_plans():
