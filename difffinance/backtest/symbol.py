@@ -139,7 +139,7 @@ def find_traders(
 
         if checkpoint is None:
             checkpoint = _find_checkpoint(bars, config, lake, seed, notes if notes is not None else [], progress)
-        traders["diffusion"] = DiffusionAgent(load_model(checkpoint))
+        traders["diffusion"] = DiffusionAgent(load_model(checkpoint, lake=lake))
     return {name: traders[name] for name in names}
 
 

@@ -16,6 +16,7 @@ from difffinance.errors import CheckpointError, InputError
 
 FORMAT = 1
 _WEIGHTS, _CARD = "weights.safetensors", "model.json"
+_AGAIN = "Remove the folder and train again: difffinance train, or the backtest that trained it."
 
 
 def save_model(model: MarketDiffusionModel, folder: Path, *, provenance: dict[str, Any] | None = None) -> Path:
@@ -45,9 +46,9 @@ def load_model(name_or_path: str | os.PathLike[str] = "latest", *, lake: Lake | 
     card = read_card(folder)
     weights = folder / _WEIGHTS
     if not weights.is_file():
-        raise CheckpointError(f"checkpoint {folder} has no {_WEIGHTS}. Train again: difffinance train.")
+        raise CheckpointError(f"checkpoint {folder} has no {_WEIGHTS}. {_AGAIN}")
     if sha256_of(weights) != card.get("sha256"):
-        raise CheckpointError(f"checkpoint {folder} is damaged: {_WEIGHTS} is not what {_CARD} says. Train again.")
+        raise CheckpointError(f"checkpoint {folder} is damaged: {_WEIGHTS} is not what {_CARD} says. {_AGAIN}")
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -56,7 +57,7 @@ def load_model(name_or_path: str | os.PathLike[str] = "latest", *, lake: Lake | 
         model.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, TypeError, KeyError, InputError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"checkpoint {folder} does not fit the model it describes: {reason}") from None
+        raise CheckpointError(f"checkpoint {folder} does not fit the model it describes: {reason}. {_AGAIN}") from None
     model.provenance = dict(card.get("provenance") or {})
     return model.eval()
 
@@ -81,9 +82,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {folder} is damaged: {_CARD} cannot be read ({error}).") from None
+        raise CheckpointError(f"checkpoint {folder} is damaged: {_CARD} cannot be read ({error}). {_AGAIN}") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT or not isinstance(card.get("shape"), dict):
-        raise CheckpointError(
-            f"checkpoint {folder}: {_CARD} is not of format {FORMAT}. Train again: difffinance train."
-        )
+        raise CheckpointError(f"checkpoint {folder}: {_CARD} is not of format {FORMAT}. {_AGAIN}")
     return card

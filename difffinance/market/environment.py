@@ -22,6 +22,7 @@ INFORMED_KIND = "informed"
 PUBLIC_SIGNAL_KINDS = ("arbitrageur", "diffusion")  # see the public estimate of the value; the others see no signal
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
 HIGH = np.array([NO_LIMIT, *[NO_LIMIT, NO_LIMIT] * 4, 1.0])
+_LARGEST_ACCOUNT = 1e15  # ticks times lots: far inside 64 bits, where accounts are counted
 _ESTIMATE_MEMORY = 0.95  # of the public estimate's error, per step
 
 
@@ -50,6 +51,7 @@ class MarketEnvironment:
         self.num_agents = num_agents
         self.kinds = tuple(kinds) if kinds is not None else tuple(KINDS[i % len(KINDS)] for i in range(num_agents))
         _check(num_agents, self.kinds, num_steps)
+        _check_accounts(self.agents, self.config)
         self.num_steps = num_steps or max(int(self.config.session_seconds / self.config.step_seconds), 1)
         self.instrument = Instrument(self.config.symbol, self.config.tick_size, self.config.lot_size)
         self.rules = session_rules(self.config)
@@ -220,3 +222,13 @@ def _check(num_agents: int, kinds: tuple[str, ...], num_steps: int | None) -> No
         raise InputError(f"kind '{unknown[0]}' is not known. Allowed: {', '.join(KINDS)}.")
     if num_steps is not None and num_steps < 1:
         raise InputError(f"num_steps is {num_steps}. Allowed: 1 or more.")
+
+
+def _check_accounts(agents: AgentsConfig, config: MarketConfig) -> None:
+    money = config.tick_size * config.lot_size
+    for name, value in (("capital", agents.capital), ("inventory", agents.inventory * config.start_price)):
+        if value / money > _LARGEST_ACCOUNT:
+            raise InputError(
+                f"agents.{name} is worth {value:g}, more than the accounts can count. Allowed: up to "
+                f"{_LARGEST_ACCOUNT * money:g} at this tick and lot size."
+            )

@@ -46,7 +46,7 @@ def simulate_market(
     check_symbol(run)
     kinds = mixed_kinds(num_agents)
     env = MarketEnvironment(num_agents, market, seed, agents=agents, kinds=kinds, num_steps=num_steps)
-    population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint))
+    population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint, lake))
     played, frames, violations, refused, seconds = [], [], 0, dict[str, int](), 0.0
     streams = np.random.SeedSequence(seed).spawn(episodes)
     for k, stream in enumerate(streams):
@@ -72,12 +72,12 @@ def simulate_market(
     }
 
 
-def _model(checkpoint: Path | None) -> Any:
+def _model(checkpoint: Path | None, lake: Lake | None) -> Any:
     if checkpoint is None:
         return None
     from difffinance.diffusion.checkpoint import load_model
 
-    return load_model(checkpoint)
+    return load_model(checkpoint, lake=lake)
 
 
 def _summary(kind: str, played: list[Episode]) -> dict[str, Any]:
