@@ -215,7 +215,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise ConfigError(f"override '{override}': '{name}' is a value, not a branch of the configuration.")
     try:
         tree[leaf] = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or a number or nesting too long to read: a word
         tree[leaf] = None if text.lower() in ("none", "null") else text
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from difffinance.errors import InputError, NotInLakeError, StoreError
+from difffinance.errors import DataError, InputError, NotInLakeError, StoreError
 from difffinance.schemas import Schema
 
 FOLDERS = ("raw", "tables", "fits", "trajectories", "checkpoints", "equilibria", "backtests")
@@ -84,7 +84,8 @@ class Lake:
         """Return a table and its metadata; raise `NotInLakeError` with `advice` when it is not there."""
         if not path.is_file():
             raise NotInLakeError(f"{path.name} is not in the lake {self.root}. {advice}".rstrip())
-        return pl.read_parquet(path), read_metadata(path)
+        with _damaged(path):
+            return pl.read_parquet(path), read_metadata(path)
 
     def tables(self, schema: str, symbol: str) -> list[Path]:
         """Return the tables of a symbol, sorted by name."""
@@ -95,8 +96,21 @@ class Lake:
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata that `Lake.write_table` stored in a Parquet file."""
-    texts = pl.read_parquet_metadata(path)
-    return {key: json.loads(value) for key, value in texts.items() if not key.startswith("ARROW")}
+    with _damaged(path):
+        texts = pl.read_parquet_metadata(path)
+        return {key: json.loads(value) for key, value in texts.items() if not key.startswith("ARROW")}
+
+
+@contextlib.contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Say which file of the lake is not what was written there."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"is not a whole table ({reason}). Remove it and fetch again.", file=str(path)) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -11,6 +11,7 @@ from difffinance.data.store import Progress, no_progress
 from difffinance.diffusion.constraints import project
 from difffinance.diffusion.model import MarketDiffusionModel, Prepared
 from difffinance.diffusion.rules import plan_rules
+from difffinance.errors import InputError
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array, Conditions
 from difffinance.simulation.bars import BarParameters, BarSimulation, draw_scenarios, plan_response
@@ -121,6 +122,11 @@ def split_by_episode(data: PlanData, fraction: float, rng: np.random.Generator) 
     """Return training and held-out rows; no episode is in both."""
     episodes = rng.permutation(np.unique(data.episode))
     held_out = episodes[: max(1, round(fraction * len(episodes)))]
+    if len(held_out) >= len(episodes):
+        raise InputError(
+            f"{len(episodes)} episodes with {fraction:g} of them held out leave none to train on. Allowed: more "
+            "training.num_episodes, a longer training.episode_length, or a smaller training.validation_fraction."
+        )
     out = np.isin(data.episode, held_out)
     return data.rows(np.flatnonzero(~out)), data.rows(np.flatnonzero(out))
 

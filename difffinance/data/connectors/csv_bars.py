@@ -22,6 +22,7 @@ from difffinance.schemas import TIME
 
 TAKES = ("symbol",)
 _MISSING = ("", "null")
+_TIME_RANGE = "1678 and 2261"  # what nanoseconds in 64 bits can say
 _TIME_NAMES = ("ts", "date", "datetime")
 _ADJUSTED_NAMES = ("adj close", "adj_close", "adjusted_close")
 
@@ -108,7 +109,9 @@ def _times(column: pl.Series, date_format: str, lines: list[int], file: str) -> 
     if first is None or dates[first] is not None:
         written = date_format.replace("%Y", "YYYY").replace("%m", "MM").replace("%d", "DD")
         _refuse_lost(column, dates, f"{column.name} must be a date, {written}", lines, file)
-        return dates.cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
+        times = dates.cast(pl.Datetime("ns"), strict=False)
+        _refuse_lost(column, times, f"{column.name} must lie between {_TIME_RANGE}", lines, file)
+        return times.dt.replace_time_zone("UTC")
     zoned = column.str.replace(r"Z$", "+00:00").str.replace(" ", "T")
     zoned = pl.select(
         pl.when(zoned.str.contains(r"[+-]\d\d:?\d\d$")).then(zoned).otherwise(zoned + "+00:00").alias("ts")
