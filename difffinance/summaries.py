@@ -15,12 +15,21 @@ def fetched(answer: dict[str, Any]) -> str:
     lines += [f"  repaired: {r['rows']} rows, {r['rule']}" for r in answer["repairs"]]
     verification = answer.get("verification")
     if verification:
-        one_step, resync = verification["one_step_exact"], verification["resync_exact"]
-        one_text = "not defined for one level" if one_step is None else f"{one_step:.6f}"
-        lines.append(
-            f"  book verified: one-step {one_text}, resync {resync:.6f} of {verification['messages']:,} messages"
-        )
+        lines.append(_verified(verification))
     return "\n".join(lines)
+
+
+def _verified(verification: dict[str, Any]) -> str:
+    """Say whether the message file explains the book file; a fraction below 1 is no verified book."""
+    fractions = {name: verification[f"{name}_exact"] for name in ("one_step", "resync")}
+    exact = all(fraction in (None, 1.0) for fraction in fractions.values())
+    texts = [f"{name.replace('_', '-')} {_fraction(fraction)}" for name, fraction in fractions.items()]
+    said = "book verified" if exact else "book NOT explained by its messages"
+    return f"  {said}: {', '.join(texts)} of {verification['messages']:,} messages"
+
+
+def _fraction(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.6f}"
 
 
 def calibrated(answer: dict[str, Any]) -> str:
