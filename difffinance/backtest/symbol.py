@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from difffinance.agents.base import BarTrader
@@ -191,7 +192,7 @@ def judge_rivals(run: WalkForward, *, capital: float, impact: bool, chosen: tupl
     """Return every strategy's Sharpe ratio, the chosen one's against buy-and-hold, and whether luck picked the best.
 
     `probability_of_overfitting` and `superior_ability` (p-values against buy-and-hold) are over all strategies of
-    the walk at this capital.
+    the walk at this capital. What too few bars, or traders who never traded, do not tell is None.
     """
     numbers = {c.strategy: i for i, c in enumerate(run.columns) if (c.capital, c.impact) == (capital, impact)}
     strategies = {}
@@ -201,14 +202,16 @@ def judge_rivals(run: WalkForward, *, capital: float, impact: bool, chosen: tupl
     yardstick = "/".join(YARDSTICK)
     own, base = run.returns[:, numbers["/".join(chosen)]], run.returns[:, numbers[yardstick]]
     judged: dict[str, Any] = {"strategies": strategies, "against": yardstick, "difference": None}
-    if "/".join(chosen) != yardstick and sharpe_ratio(own) is not None and sharpe_ratio(base) is not None:
+    comparable = len(run.ts) >= 10 and sharpe_ratio(own) is not None and sharpe_ratio(base) is not None
+    if "/".join(chosen) != yardstick and comparable:
         judged["difference"] = asdict(compare_sharpe(own, base, periods_per_year=run.periods_per_year))
     judged |= {"probability_of_overfitting": None, "superior_ability": None}
     if len(run.ts) >= 64:
         others = [i for name, i in numbers.items() if name != yardstick]
         table = run.returns[:, list(numbers.values())]
         judged["probability_of_overfitting"] = probability_of_backtest_overfitting(table)
-        judged["superior_ability"] = asdict(superior_predictive_ability(run.returns[:, others], base))
+        if np.ptp(run.returns[:, others] - base[:, None], axis=0).any():  # else nobody traded
+            judged["superior_ability"] = asdict(superior_predictive_ability(run.returns[:, others], base))
     return judged
 
 

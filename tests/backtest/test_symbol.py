@@ -95,6 +95,17 @@ def test_impact_can_be_turned_off(walk_lake):
     assert off["path"] != on["path"]
 
 
+def test_who_never_traded_is_answered_with_nothing_to_judge(walk_lake):
+    answer = run(walk_lake, config=load_config("quick", [*SMALL, "backtest.min_order=1"]))
+    assert answer["orders"] == 0 and answer["metrics"]["sharpe"] is None
+    assert answer["rivals"]["difference"] is None and answer["rivals"]["superior_ability"] is None
+
+
+def test_a_handful_of_test_bars_is_answered(walk_lake):
+    answer = run(walk_lake, config=load_config("quick", [*SMALL, "backtest.estimation_bars=597"]))
+    assert answer["metrics"]["n_obs"] == 3 and answer["rivals"]["difference"] is None
+
+
 def test_strategies_are_listed_for_whoever_does_not_know_them(walk_lake):
     assert parse_strategy(None) == ("momentum", "diffusion")
     with pytest.raises(InputError, match="momentum/garleanu_pedersen"):
