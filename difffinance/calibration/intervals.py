@@ -16,6 +16,7 @@ from difffinance.calibration.likelihood import Fit, Sample, derivatives, influen
 from difffinance.records import Array
 
 _MOST_BLOCKS = 2000  # beyond this many, longer blocks cost no precision and save time
+_SINGULAR = 1e-13  # of the product of the diagonal: below it an information matrix is singular but for rounding
 _MOST_STARTS = 5000  # of circular blocks, evenly spread
 
 
@@ -92,7 +93,7 @@ def _studentised_quantiles(
     rng: np.random.Generator,
     replications: int,
 ) -> Array:
-    """Return the (2, 2) lower and upper quantiles of the studentised (ln lam, gamma)."""
+    """Return the (2, 2) lower and upper quantiles of the studentised (ln lam, gamma), infinite where none exist."""
     n = len(score)
     sums = _block_sums(np.column_stack([score - score.mean(axis=0), hessian]), block)
     sums = sums[:: math.ceil(n / _MOST_STARTS)]
@@ -110,13 +111,20 @@ def _studentised_quantiles(
         statistics[start : start + size] = _studentised_steps(totals, count, to_law)
     statistics *= math.sqrt(max(n - block, 1) / n)
     tail = (1.0 - confidence) / 2.0
-    return np.quantile(statistics, [tail, 1.0 - tail], axis=0)
+    told = np.isfinite(statistics).all(axis=1)
+    if np.mean(~told) > tail:  # resamples of one size only: gamma hangs on a handful of orders
+        return np.array([[-math.inf] * 2, [math.inf] * 2])
+    return np.quantile(statistics[told], [tail, 1.0 - tail], axis=0)
 
 
 def _studentised_steps(totals: Array, count: int, to_law: Array) -> Array:
-    """Return Newton steps of (ln lam, gamma) over their own standard errors, from resampled sums (R, 8)."""
+    """Return Newton steps of (ln lam, gamma) over their own standard errors, from resampled sums (R, 8).
+
+    NaN where a resample cannot tell gamma.
+    """
     s_a, s_g, h_aa, h_ag, h_gg, s_aa, s_ag, s_gg = totals.T
     determinant = h_aa * h_gg - h_ag**2
+    determinant = np.where(determinant > _SINGULAR * h_aa * h_gg, determinant, np.nan)
     # Rows of the resampled inverse Hessian, carried to (ln lam, gamma).
     inverse = np.stack([np.stack([h_gg, -h_ag], 1), np.stack([-h_ag, h_aa], 1)], 1) / determinant[:, None, None]
     rows = np.einsum("ij,rjk->rik", to_law, inverse)  # (R, parameter, score)

@@ -56,6 +56,11 @@ def project(x: Any, constraints: PlanConstraints) -> Any:
         raise InputError(f"plans must have shape (H,), (B, H) or (B, H, A); got {plans.shape}.")
     if not np.isfinite(plans).all():
         raise InputError("plans must be finite; got NaN or infinity.")
+    for name, value in (("budget", constraints.budget), ("lot", constraints.lot)):
+        if value is not None and not np.isfinite(value).all():
+            raise InputError(f"{name} must be finite; got {value}. No budget is None, no grid of lots is 0.")
+    if np.any(np.asarray(constraints.lot) < 0):
+        raise InputError(f"lot must not be negative; got {constraints.lot}. No grid of lots is 0.")
     rows = np.atleast_2d(plans)
     low, high, lo, hi = _limits(rows.shape, constraints)
     result = _clamp(rows, low, high, lo, hi)
@@ -116,8 +121,9 @@ def _table(value: Any, shape: tuple[int, ...], rows: Any, name: str) -> Array:
     array = np.asarray(value, dtype=float)
     if rows is not None and array.ndim == 2 and len(array) > 1:
         array = array[rows]
-    if np.isnan(array).any():
-        raise InputError(f"{name} must not be NaN; no limit is -inf or inf.")
+    unreachable = np.inf if name.endswith("lower") else -np.inf
+    if np.isnan(array).any() or (array == unreachable).any():
+        raise InputError(f"{name} must not be NaN or {unreachable}; no limit is {-unreachable}.")
     try:
         return np.broadcast_to(array, shape).copy()
     except ValueError:

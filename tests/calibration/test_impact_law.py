@@ -130,6 +130,14 @@ def test_no_bound_is_reported_where_nothing_tells_gamma():
     assert len(set(gammas)) == 40
 
 
+def test_one_order_of_another_size_tells_no_gamma():
+    rng = np.random.default_rng(1)
+    quantity = rng.choice([-1.0, 1.0], 400) * np.where(np.arange(400) == 7, 2.0, 1.0)
+    fit = fit_impact_law(quantity, 0.1 * np.sign(quantity) + 0.1 * rng.standard_normal(400))
+    assert fit.gamma_ci == (-math.inf, math.inf)
+    assert fit.lam_ci[0] <= fit.lam <= fit.lam_ci[1] and not math.isnan(fit.lam_ci[0] + fit.lam_ci[1])
+
+
 def test_two_sizes_are_enough():
     rng = np.random.default_rng(11)
     quantity = rng.choice([-200.0, -100.0, 100.0, 200.0], 2000)

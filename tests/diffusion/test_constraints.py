@@ -135,6 +135,11 @@ def test_torch_in_torch_out():
         (PlanConstraints(-0.1, 0.1, 5.0), "together"),
         (PlanConstraints(0.02, 0.08, lot=0.1), "lot grid"),
         (PlanConstraints(lower=np.nan), "NaN"),
+        (PlanConstraints(lower=np.inf), "lower must not be"),
+        (PlanConstraints(prefix_upper=-np.inf), "prefix_upper must not be"),
+        (PlanConstraints(budget=np.nan), "budget must be finite"),
+        (PlanConstraints(lot=np.nan), "lot must be finite"),
+        (PlanConstraints(lot=-1.0), "lot must not be negative"),
         (PlanConstraints(lower=np.zeros(7)), "broadcast"),
     ],
 )
