@@ -174,7 +174,7 @@ def performance_section(run: WalkForward, capital: float, judged: dict[str, Any]
         "that none was fitted on. "
         f"vectorbt and our own reference simulator agree on wealth to {run.engine_gap:.0e}. "
         + (f"Probability that picking the best of them was luck (PBO): {overfit:.2f}. " if overfit is not None else "")
-        + f"Hansen's test against buy and hold: p = {superior['consistent']:.2f}."
+        + (f"Hansen's test against buy and hold: p = {superior['consistent']:.2f}." if superior is not None else "")
     )
     return Section(
         "performance",
