@@ -275,8 +275,10 @@ def risk_section(run: WalkForward, capital: float) -> Section:
         f"{_percent(m['cvar95'])} on average, its longest drawdown lasted {m['longest_drawdown']:,} days, "
         f"kurtosis {_number(m['kurtosis'], 1)} (normal: 3)."
     )
-    evidence = (performance.plot_returns(pl.concat(returns)), performance.plot_win_rate(pl.DataFrame(wins)))
-    return Section("risk", "What does a day look like?", text, evidence)
+    evidence = [performance.plot_returns(pl.concat(returns))]
+    if wins:
+        evidence.append(performance.plot_win_rate(pl.DataFrame(wins)))
+    return Section("risk", "What does a day look like?", text, tuple(evidence))
 
 
 def price_section(run: WalkForward, bars: BarsTable, capital: float) -> Section:

@@ -126,7 +126,7 @@ def plot_returns(table: pl.DataFrame) -> Picture:
     figure, axes = new_figure(height=3.0, columns=len(executors), sharey=True)
     lowest = 1.0
     low, high = np.quantile(table["ret"].to_numpy(), [0.001, 0.999])
-    edges = np.linspace(low, high, 61)
+    edges = np.linspace(low, high, 61) if high > low else np.linspace(low - 1e-3, high + 1e-3, 61)
     for axis, executor in zip(axes, executors, strict=True):
         returns = table.filter(pl.col("executor") == executor)["ret"].to_numpy()
         counts, _, _ = axis.hist(
