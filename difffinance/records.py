@@ -25,10 +25,6 @@ class Instrument:
     lot_size: float = 1.0
     currency: str = "USD"
 
-    def to_ticks(self, price: float) -> int:
-        """Return `price` in whole ticks; raise `InputError` off the grid."""
-        return _on_grid("price", price, self.tick_size)
-
     def to_price(self, ticks: int) -> float:
         """Return the price of a whole number of ticks, in quote currency."""
         return float(np.round(ticks * self.tick_size, 10))
@@ -36,10 +32,6 @@ class Instrument:
     def to_lots(self, quantity: float) -> int:
         """Return `quantity` in whole lots; raise `InputError` off the grid."""
         return _on_grid("quantity", quantity, self.lot_size)
-
-    def to_quantity(self, lots: int) -> float:
-        """Return the units of a whole number of lots."""
-        return lots * self.lot_size
 
 
 def _on_grid(what: str, value: float, step: float) -> int:

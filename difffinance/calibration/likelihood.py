@@ -172,7 +172,7 @@ class _Maximiser:
 
     def _climb(self, state: Array, *, mean: bool) -> Array:
         value = self._value(state)
-        for _ in range(200):
+        for _ in range(100):  # ordinary data need about twenty; a law without noise would climb for ever
             score, information = self._score(state)
             free = np.ones(len(state), dtype=bool)
             free[:2] = mean

@@ -13,7 +13,7 @@ from typing import Any
 from difffinance import errors
 from difffinance.config import load_config
 from difffinance.data.store import Lake, Progress, atomic_folder, check_symbol, no_progress, write_json
-from difffinance.errors import DiffFinanceError
+from difffinance.errors import DiffFinanceError, StoreError
 from difffinance.reporting.page import MANIFEST, NOTEBOOK
 
 
@@ -117,4 +117,6 @@ def _run_notebook(folder: Path, parameters: dict[str, Any], progress: Progress) 
         kind = getattr(errors, error.ename, None)
         if isinstance(kind, type) and issubclass(kind, DiffFinanceError):
             raise DiffFinanceError(error.evalue) from None
+        if error.ename in ("OSError", "PermissionError"):  # a full disk, found out by a picture or a table
+            raise StoreError(f"{folder.name} could not be written: {error.evalue}.") from None
         raise
