@@ -99,8 +99,6 @@ def test_sample_answers_for_wrong_names_and_a_missing_file(lake, synth_folder):
 
 
 def test_packaged_synthetic_day_verifies(lake):
-    if not list(sample.FOLDER.glob("SYNTH_*.zip")):
-        pytest.skip("the simulator has not written its sample day yet")
     answer = fetch_tables("sample", ["SYNTH"], lake=lake, config=CONFIG)
     assert answer["verification"]["one_step_exact"] == answer["verification"]["resync_exact"] == 1.0
     day = load_book("SYNTH", lake=lake)
