@@ -20,6 +20,7 @@ _HOMES = {
     "Trainer": "training.trainer",
     "load_config": "config",
     "Lake": "data.store",
+    "fetch_bars": "data.fetching",
     "fetch_tables": "data.fetching",
     "load_bars": "data.loading",
     "load_book": "data.loading",

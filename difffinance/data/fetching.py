@@ -3,6 +3,7 @@
 Adding a source is one file in `connectors` and one line in `SOURCES`.
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,8 +15,10 @@ import polars as pl
 
 from difffinance.config import DataConfig
 from difffinance.data.connectors.base import Fetched, Request, Table
+from difffinance.data.loading import load_bars
 from difffinance.data.store import Lake, NewTable, Progress, atomic_file, no_progress, sha256_of
 from difffinance.errors import InputError
+from difffinance.records import BarsTable
 from difffinance.schemas import TIME
 
 SOURCES = {
@@ -70,6 +73,38 @@ def fetch_tables(
     return answer
 
 
+def fetch_bars(
+    symbol: str,
+    start: str | None = None,
+    end: str | None = None,
+    *,
+    source: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    interval: str = "1d",
+    adjusted: bool = False,
+    lake: Lake | str | os.PathLike[str] | None = None,
+    config: DataConfig | None = None,
+) -> BarsTable:
+    """Bring the bars of one symbol into the lake and return them.
+
+    `source` defaults to `csv` where a `path` is given, to `sample` for SPX, and to `yahoo` otherwise (days are
+    YYYY-MM-DD, `end` is the day after the last). Raises what `fetch_tables` raises.
+    """
+    lake = lake if isinstance(lake, Lake) else Lake(lake)
+    source = source or ("csv" if path is not None else "sample" if symbol == "SPX" else "yahoo")
+    fetch_tables(
+        source,
+        [symbol if path is None else str(path)],
+        lake=lake,
+        config=config or DataConfig(),
+        symbol=symbol if path is not None else None,
+        start=start,
+        end=end,
+        interval=interval,
+    )
+    return load_bars(symbol, lake=lake, adjusted=adjusted, interval=interval)
+
+
 def _write(fetched: Fetched, source: str, lake: Lake) -> list[dict[str, Any]]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     new, answer = [], []
@@ -105,9 +140,16 @@ def _stamped(path: Path, table: Table, defaults: dict[str, Any]) -> NewTable:
 
 
 def _keep_raw(path: Path, folder: Path) -> None:
-    """Copy a raw file into the lake, so that every table can be rebuilt from it."""
+    """Copy a raw file into the lake, so that every table can be rebuilt from it.
+
+    Another file of the same name moves aside, into a folder named by its hash: what was fetched is never lost.
+    """
     copy = folder / path.name
-    if copy.exists() and (copy.samefile(path) or sha256_of(copy) == sha256_of(path)):
-        return
+    if copy.exists():
+        before = sha256_of(copy)
+        if copy.samefile(path) or before == sha256_of(path):
+            return
+        (folder / before[:12]).mkdir(exist_ok=True)
+        copy.replace(folder / before[:12] / path.name)
     with atomic_file(copy) as temporary:
         shutil.copyfile(path, temporary)

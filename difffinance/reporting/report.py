@@ -84,7 +84,6 @@ def find_notebook() -> Path:
 def _run_notebook(folder: Path, parameters: dict[str, Any], progress: Progress) -> None:
     """Execute the notebook with papermill; an error of ours inside it is raised here as itself."""
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel, not one of the user's folder
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import papermill

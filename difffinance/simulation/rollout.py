@@ -21,8 +21,8 @@ from difffinance.simulation.episode import Episode, record_episode
 
 def simulate_market(
     *,
-    market: MarketConfig,
-    agents: AgentsConfig,
+    market: MarketConfig | None = None,
+    agents: AgentsConfig | None = None,
     num_agents: int = 5,
     num_steps: int = 500,
     episodes: int = 1,
@@ -44,6 +44,7 @@ def simulate_market(
     if episodes < 1:
         raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
     check_symbol(run)
+    market, agents = market or MarketConfig(), agents or AgentsConfig()
     kinds = mixed_kinds(num_agents)
     env = MarketEnvironment(num_agents, market, seed, agents=agents, kinds=kinds, num_steps=num_steps)
     population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint, lake))

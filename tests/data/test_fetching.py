@@ -11,7 +11,7 @@ import pytest
 from difffinance.config import DataConfig
 from difffinance.data.connectors import sample
 from difffinance.data.connectors.base import Request
-from difffinance.data.fetching import SOURCES, fetch_tables
+from difffinance.data.fetching import SOURCES, fetch_bars, fetch_tables
 from difffinance.data.loading import load_bars, load_book
 from difffinance.data.store import read_metadata
 from difffinance.errors import InputError, NotInLakeError
@@ -125,3 +125,26 @@ def test_second_fetch_gives_the_same_data(lake, make_zip):
     frames = [pl.read_parquet(t["path"]) for t in first["tables"]]
     second = fetch_tables("lobster", [path], lake=lake, config=CONFIG)
     assert all(pl.read_parquet(t["path"]).equals(f) for t, f in zip(second["tables"], frames, strict=True))
+
+
+def test_bars_are_fetched_and_returned_in_one_call(lake, tmp_path):
+    spx = fetch_bars("SPX", lake=lake)
+    assert spx.is_index and spx.frame.height == 5031
+    path = tmp_path / "history.csv"
+    path.write_text(
+        "Date,Open,High,Low,Close,Adj Close,Volume\n2020-01-02,10,11,9,10,5,100\n2020-01-03,10,11,9,10,5,100\n"
+    )
+    assert fetch_bars("MINE", path=path, lake=lake).frame["close"].to_list() == [10.0, 10.0]
+    assert fetch_bars("MINE", path=path, lake=lake, adjusted=True).frame["close"].to_list() == [5.0, 5.0]
+
+
+def test_another_raw_file_of_the_same_name_moves_aside(lake, tmp_path):
+    head, row = "Date,Open,High,Low,Close,Volume\n", "2020-01-0{},10,11,9,10,100\n"
+    path = tmp_path / "MINE.csv"
+    texts = [head + row.format(2), head + row.format(2) + row.format(3)]
+    for text in texts:
+        path.write_text(text)
+        fetch_tables("csv", [str(path)], lake=lake, config=CONFIG)
+    raw = lake.folder("raw") / "csv"
+    (old,) = raw.glob("*/MINE.csv")
+    assert [old.read_text(), (raw / "MINE.csv").read_text()] == texts
