@@ -1,44 +1,39 @@
-"""Builds the 10 numbers of `market.observation.ACTION` within what the seat's constraints allow."""
+"""Writes the 10 numbers of `market.observation.ACTION` within what the seat's constraints allow. For policies."""
 
-import numpy as np
+from difffinance.market.compiled import inlined
+from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
 
-from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
-from difffinance.records import Array, SeatView
-
-
-def number(view: SeatView, name: str) -> float:
-    """Return one number of a seat's state or constraints by its published name, state first."""
-    if name in STATE_INDEX:
-        return float(view.state[STATE_INDEX[name]])
-    return float(view.constraints[CONSTRAINT_INDEX[name]])
-
-
-def market_action(view: SeatView, participation: float, *, cancel: bool = True) -> Array:
-    """Return an action that sends one market order, cut to what the rules allow, step volumes."""
-    action = np.zeros(len(ACTION))
-    largest = number(view, "max_participation")
-    buy = min(largest, number(view, "buyable")) if number(view, "can_buy") else 0.0
-    sell = min(largest, number(view, "sellable")) if number(view, "can_sell") else 0.0
-    action[ACTION_INDEX["participation"]] = np.clip(participation, -sell, buy)
-    action[ACTION_INDEX["cancel"]] = float(cancel)
-    return action
+_PARTICIPATION, _CANCEL = ACTION_INDEX["participation"], ACTION_INDEX["cancel"]
+_BID, _ASK = ACTION_INDEX["bid_offset_1"], ACTION_INDEX["ask_offset_1"]
+_NEXT_QUOTE = ACTION_INDEX["bid_offset_2"] - _BID
+_LARGEST, _BUYABLE, _SELLABLE = (CONSTRAINT_INDEX[n] for n in ("max_participation", "buyable", "sellable"))
+_CAN_BUY, _CAN_SELL = CONSTRAINT_INDEX["can_buy"], CONSTRAINT_INDEX["can_sell"]
+_MAX_OPEN, _MAX_ORDER = CONSTRAINT_INDEX["max_open"], CONSTRAINT_INDEX["max_order"]
+_OPEN_BUYS, _OPEN_SELLS = STATE_INDEX["open_buys"], STATE_INDEX["open_sells"]
 
 
-def quote_action(view: SeatView, bids: list[tuple[float, float]], asks: list[tuple[float, float]]) -> Array:
-    """Return an action that replaces all resting orders by up to two quotes a side: (offset in ticks, step volumes)."""
-    action = np.zeros(len(ACTION))
-    action[ACTION_INDEX["cancel"]] = 1.0
+@inlined
+def send_market(action, constraints, participation):  # type: ignore[no-untyped-def]
+    """Cancel what rests and send one market order, cut to what the rules allow, step volumes."""
+    buy = min(constraints[_LARGEST], constraints[_BUYABLE]) if constraints[_CAN_BUY] > 0.0 else 0.0
+    sell = min(constraints[_LARGEST], constraints[_SELLABLE]) if constraints[_CAN_SELL] > 0.0 else 0.0
+    action[_PARTICIPATION] = min(max(participation, -sell), buy)
+    action[_CANCEL] = 1.0
+
+
+@inlined
+def send_quote(action, state, constraints, side, rank, offset, quantity):  # type: ignore[no-untyped-def]
+    """Replace what rests by quotes: write the one of `rank` 0 or 1 on a side (+1 bid), ticks and step volumes."""
+    action[_CANCEL] = 1.0
     # Cancelling comes first, so what rests now may be bought or sold again.
-    room = {
-        "bid": number(view, "buyable") + number(view, "open_buys"),
-        "ask": number(view, "sellable") + number(view, "open_sells"),
-    }
-    for side, quotes in (("bid", bids), ("ask", asks)):
-        left = min(room[side], number(view, "max_open"))
-        for k, (offset, quantity) in enumerate(quotes[:2], start=1):
-            quantity = min(quantity, left, number(view, "max_order"))
-            if quantity > 0:
-                action[ACTION_INDEX[f"{side}_offset_{k}"]] = offset
-                action[ACTION_INDEX[f"{side}_quantity_{k}"]] = quantity
-                left -= quantity
-    return action
+    at, left = _BID, constraints[_BUYABLE] + state[_OPEN_BUYS]
+    if side < 0:
+        at, left = _ASK, constraints[_SELLABLE] + state[_OPEN_SELLS]
+    left = min(left, constraints[_MAX_OPEN])
+    if rank > 0:
+        left -= action[at + 1]
+        at += _NEXT_QUOTE
+    quantity = min(quantity, left, constraints[_MAX_ORDER])
+    if quantity > 0:
+        action[at] = offset
+        action[at + 1] = quantity

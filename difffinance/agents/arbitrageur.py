@@ -1,14 +1,36 @@
 """Arbitrageur: trades the price against the public estimate of the fundamental value."""
 
 import math
-from typing import Any
 
-from difffinance.agents.actions import market_action, number
-from difffinance.agents.base import Agent
-from difffinance.records import Array, MarketState
+import numpy as np
+
+from difffinance.agents.actions import send_market
+from difffinance.agents.base import ScriptedAgent
+from difffinance.market.compiled import policy_kernel
+from difffinance.market.observation import STATE_INDEX
+from difffinance.records import Array
+
+_SIGNAL, _DECAY, _POSITION = STATE_INDEX["signal"], STATE_INDEX["signal_decay"], STATE_INDEX["position"]
+_LINEAR = STATE_INDEX["linear_cost"]
 
 
-class Arbitrageur(Agent):
+@policy_kernel
+def close_the_gap(state, opponents, constraints, parameters, memory, rng, action):  # type: ignore[no-untyped-def]
+    """Trade towards a position in proportion to the gap, cut to `max_position`."""
+    size, max_position, rate, margin = parameters
+    position, decay = state[_POSITION], state[_DECAY]
+    gap = state[_SIGNAL] / decay if decay > 0 else 0.0
+    target = position
+    if abs(gap) > margin * 2 * state[_LINEAR]:
+        target = math.copysign(min(size * abs(gap), max_position), gap)
+        if target * position > 0 and abs(target) < abs(position):
+            target = position
+    elif gap * position < 0:
+        target = 0.0
+    send_market(action, constraints, max(-rate, min(target - position, rate)))
+
+
+class Arbitrageur(ScriptedAgent):
     """Buys what its estimate of the value says is cheap and sells what is dear.
 
     Its view holds a forecast of the next return, `signal`, made from the public estimate: the part `signal_decay` of
@@ -18,6 +40,7 @@ class Arbitrageur(Agent):
     """
 
     kind = "arbitrageur"
+    policy = close_the_gap
 
     def __init__(
         self, seat: int = 0, *, size: float = 0.5, max_position: float = 6.0, rate: float = 0.4, margin: float = 1.5
@@ -25,16 +48,7 @@ class Arbitrageur(Agent):
         super().__init__(seat)
         self.size, self.max_position, self.rate, self.margin = size, max_position, rate, margin
 
-    def act(self, state: MarketState, info: dict[str, Any] | None = None) -> Array:
-        """Trade towards a position in proportion to the gap, cut to `max_position`."""
-        view = state.view(self.seat)
-        position, decay = number(view, "position"), number(view, "signal_decay")
-        gap = number(view, "signal") / decay if decay > 0 else 0.0
-        target = position
-        if abs(gap) > self.margin * 2 * number(view, "linear_cost"):
-            target = math.copysign(min(self.size * abs(gap), self.max_position), gap)
-            if target * position > 0 and abs(target) < abs(position):
-                target = position
-        elif gap * position < 0:
-            target = 0.0
-        return market_action(view, max(-self.rate, min(target - position, self.rate)))
+    @property
+    def parameters(self) -> Array:
+        """The arguments, in their order."""
+        return np.array([self.size, self.max_position, self.rate, self.margin], float)

@@ -1,4 +1,7 @@
-"""Makes the participants of a market by kind. A new kind is one file and one line in `REGISTRY`."""
+"""Makes the participants of a market by kind.
+
+A new kind is one file, one line in `REGISTRY` and one in `market.observation.PARTICIPANTS`.
+"""
 
 from collections.abc import Sequence
 from importlib import import_module

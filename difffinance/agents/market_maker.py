@@ -1,12 +1,17 @@
 """Market maker: Avellaneda-Stoikov quotes around an inventory-adjusted price."""
 
 import math
-from typing import Any
 
-from difffinance.agents.actions import number, quote_action
-from difffinance.agents.base import Agent
+import numpy as np
+
+from difffinance.agents.actions import send_quote
+from difffinance.agents.base import ScriptedAgent
 from difffinance.errors import InputError
-from difffinance.records import Array, MarketState
+from difffinance.market.compiled import inlined, policy_kernel
+from difffinance.market.observation import CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.records import Array
+
+_POSITION, _SPREAD, _TICK = STATE_INDEX["position"], STATE_INDEX["spread"], CONSTRAINT_INDEX["tick"]
 
 
 def avellaneda_stoikov_quotes(
@@ -22,18 +27,37 @@ def avellaneda_stoikov_quotes(
             f"gamma, k must be positive, sigma not negative, t at most T; got gamma={gamma}, k={k}, sigma={sigma}, "
             f"t={t}, T={T}."
         )
-    risk = gamma * sigma**2 * (T - t)
+    return _quotes(s, q, gamma * sigma**2 * (T - t), gamma, k)
+
+
+def _quotes(s, q, risk, gamma, k):  # type: ignore[no-untyped-def]
     reservation, half = s - q * risk, risk / 2 + math.log1p(gamma / k) / gamma
     return reservation - half, reservation + half
 
 
-class MarketMaker(Agent):
+_compiled_quotes = inlined(_quotes)
+
+
+@policy_kernel
+def make_market(state, opponents, constraints, parameters, memory, rng, action):  # type: ignore[no-untyped-def]
+    """Replace the quotes; the side that would pass `max_inventory` is left empty."""
+    gamma, k, horizon, quantity, max_inventory = parameters
+    sigma_ticks, position = 1.0 / constraints[_TICK], state[_POSITION]
+    bid, ask = _compiled_quotes(0.0, position, gamma * sigma_ticks**2 * horizon, gamma, k)
+    # A quote never crosses the market: at least half a spread inside of the other side stays free.
+    least = 0.5 - 0.5 * state[_SPREAD] * sigma_ticks
+    send_quote(action, state, constraints, 1, 0, max(-bid, least), quantity if position < max_inventory else 0.0)
+    send_quote(action, state, constraints, -1, 0, max(ask, least), quantity if position > -max_inventory else 0.0)
+
+
+class MarketMaker(ScriptedAgent):
     """Quotes both sides each step; prices in ticks, inventory in step volumes, a rolling horizon of `horizon` steps.
 
     Objective: mean-variance of terminal wealth with absolute risk aversion `gamma` per tick and step volume.
     """
 
     kind = "market_maker"
+    policy = make_market
 
     def __init__(
         self,
@@ -46,18 +70,11 @@ class MarketMaker(Agent):
         max_inventory: float = 8.0,
     ) -> None:
         super().__init__(seat)
+        avellaneda_stoikov_quotes(0.0, 0.0, 0.0, T=horizon, gamma=gamma, sigma=1.0, k=k)  # refuses what it cannot take
         self.gamma, self.k, self.horizon = gamma, k, horizon
         self.quantity, self.max_inventory = quantity, max_inventory
 
-    def act(self, state: MarketState, info: dict[str, Any] | None = None) -> Array:
-        """Replace the quotes; the side that would pass `max_inventory` is left empty."""
-        view = state.view(self.seat)
-        sigma_ticks, position = 1.0 / number(view, "tick"), number(view, "position")
-        bid, ask = avellaneda_stoikov_quotes(
-            0.0, position, 0.0, T=self.horizon, gamma=self.gamma, sigma=sigma_ticks, k=self.k
-        )
-        # A quote never crosses the market: at least half a spread inside of the other side stays free.
-        least = 0.5 - 0.5 * number(view, "spread") * sigma_ticks
-        bids = [(max(-bid, least), self.quantity)] if position < self.max_inventory else []
-        asks = [(max(ask, least), self.quantity)] if position > -self.max_inventory else []
-        return quote_action(view, bids, asks)
+    @property
+    def parameters(self) -> Array:
+        """The arguments, in their order."""
+        return np.array([self.gamma, self.k, self.horizon, self.quantity, self.max_inventory], float)

@@ -1,14 +1,32 @@
 """Speculator: follows the trend of the mid with market orders."""
 
 import math
-from typing import Any
 
-from difffinance.agents.actions import market_action, number
-from difffinance.agents.base import Agent
-from difffinance.records import Array, MarketState
+import numpy as np
+
+from difffinance.agents.actions import send_market
+from difffinance.agents.base import ScriptedAgent
+from difffinance.market.compiled import policy_kernel
+from difffinance.market.observation import STATE_INDEX
+from difffinance.records import Array
+
+_RETURN, _POSITION = STATE_INDEX["return_1"], STATE_INDEX["position"]
 
 
-class Speculator(Agent):
+@policy_kernel
+def follow_trend(state, opponents, constraints, parameters, memory, rng, action):  # type: ignore[no-untyped-def]
+    """Trade towards the position that the trend asks for; below `threshold` there is no trend."""
+    lookback, max_position, rate, patience, threshold = parameters
+    total = 0.0
+    for k in range(int(lookback)):
+        total += state[_RETURN + k]
+    trend = total / math.sqrt(lookback)
+    target = max_position * math.tanh(trend) if abs(trend) > threshold else 0.0
+    gap = target - state[_POSITION]
+    send_market(action, constraints, math.copysign(min(abs(gap), rate), gap) if abs(gap) > patience else 0.0)
+
+
+class Speculator(ScriptedAgent):
     """Holds `max_position * tanh(z)` where `z` is the return of the last `lookback` steps in its own sigmas.
 
     Objective: profit from trends. It moves towards that position by at most `rate` step volumes a step, and only once
@@ -16,6 +34,7 @@ class Speculator(Agent):
     """
 
     kind = "speculator"
+    policy = follow_trend
 
     def __init__(
         self,
@@ -31,10 +50,7 @@ class Speculator(Agent):
         self.lookback, self.max_position, self.rate = min(lookback, 10), max_position, rate
         self.patience, self.threshold = patience, threshold
 
-    def act(self, state: MarketState, info: dict[str, Any] | None = None) -> Array:
-        """Trade towards the position that the trend asks for; below `threshold` there is no trend."""
-        view = state.view(self.seat)
-        trend = sum(number(view, f"return_{i}") for i in range(1, self.lookback + 1)) / math.sqrt(self.lookback)
-        target = self.max_position * math.tanh(trend) if abs(trend) > self.threshold else 0.0
-        gap = target - number(view, "position")
-        return market_action(view, math.copysign(min(abs(gap), self.rate), gap) if abs(gap) > self.patience else 0.0)
+    @property
+    def parameters(self) -> Array:
+        """The arguments, in their order."""
+        return np.array([self.lookback, self.max_position, self.rate, self.patience, self.threshold], float)

@@ -10,7 +10,7 @@ from difffinance.market import reasons
 from difffinance.market.engine import FILLS
 from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID, act_all
 from difffinance.market.flow import LOG_VALUE, NOW, activity
-from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, NO_LIMIT, OPPONENTS, STATE
+from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, NO_LIMIT, OPPONENTS, PARTICIPANTS, STATE
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import WARM_UP_SECONDS, measure_flow
 from difffinance.market.venue import Venue
@@ -18,8 +18,6 @@ from difffinance.market.views import History, Tables, observe, remember
 from difffinance.records import Array, Instrument, MarketState, Step
 
 LEVELS = 5
-INFORMED_KIND = "informed"
-PUBLIC_SIGNAL_KINDS = ("arbitrageur", "diffusion")  # see the public estimate of the value; the others see no signal
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
 HIGH = np.array([NO_LIMIT, *[NO_LIMIT, NO_LIMIT] * 4, 1.0])
 _LARGEST_ACCOUNT = 1e15  # ticks times lots: far inside 64 bits, where accounts are counted
@@ -30,8 +28,9 @@ class MarketEnvironment:
     """A market of `num_agents` seats beside the background flow.
 
     `kinds` names the kind of each seat (default: the order of `observation.KINDS`, repeating); it decides who sees
-    which signal and how opponents are pooled. An episode has `num_steps` steps of `config.step_seconds` (default:
-    to the end of the session). `seed` makes every episode reproducible; `reset(seed)` starts a given one.
+    which signal and in which pool the others see it (`observation.PARTICIPANTS`). An episode has `num_steps` steps of
+    `config.step_seconds` (default: to the end of the session). `seed` makes every episode reproducible;
+    `reset(seed)` starts a given one.
 
     After each step `events` and `fills` hold its log, `last_actions` (N, 10) what was understood (zeros where a seat's
     action was refused), and `refusals` counts refused orders and actions of the episode by reason.
@@ -56,7 +55,7 @@ class MarketEnvironment:
         self.instrument = Instrument(self.config.symbol, self.config.tick_size, self.config.lot_size)
         self.rules = session_rules(self.config)
         self.scale = measure_flow(self.config)
-        self._kinds = np.array([KINDS.index(k) for k in self.kinds], np.int64)
+        self._kinds = np.array([KINDS.index(PARTICIPANTS[k].pool) for k in self.kinds], np.int64)
         self._seeds = np.random.SeedSequence(seed)
         self._started = False
 
@@ -189,9 +188,9 @@ class MarketEnvironment:
         private = rng.standard_normal(self.num_agents)
         signals = np.zeros(self.num_agents)
         for seat, kind in enumerate(self.kinds):
-            if kind == INFORMED_KIND:
+            if PARTICIPANTS[kind].signal == "private":
                 signals[seat] = gap + self.agents.private_noise * private[seat]
-            elif kind in PUBLIC_SIGNAL_KINDS:
+            elif PARTICIPANTS[kind].signal == "public":
                 signals[seat] = gap + self.agents.public_noise * self._estimate_error
         return signals * self._reversion
 
@@ -217,9 +216,9 @@ def _check(num_agents: int, kinds: tuple[str, ...], num_steps: int | None) -> No
         raise InputError(f"num_agents is {num_agents}. Allowed: 1 or more.")
     if len(kinds) != num_agents:
         raise InputError(f"kinds must name each of the {num_agents} seats; got {len(kinds)} names.")
-    unknown = [k for k in kinds if k not in KINDS]
+    unknown = [k for k in kinds if k not in PARTICIPANTS]
     if unknown:
-        raise InputError(f"kind '{unknown[0]}' is not known. Allowed: {', '.join(KINDS)}.")
+        raise InputError(f"kind '{unknown[0]}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
     if num_steps is not None and num_steps < 1:
         raise InputError(f"num_steps is {num_steps}. Allowed: 1 or more.")
 
