@@ -89,6 +89,10 @@ class CostLaw:
     (fraction per period): temporary impact `temporary * sigma * sign(v) * |v| ** exponent` of price on the trade
     itself, permanent impact `permanent * sigma * v` of price on everything after (linear, so that no round trip
     pays), half of it on the trade itself.
+
+    With a `decay` b (a propagator; `permanent` is then 0) the temporary part is not gone with the trade: it is what a
+    trade spread evenly over one period pays when every bit of it fades with the power `lag ** -b`, and the rest stays
+    in the price for what follows (`market.transient`).
     """
 
     kind: Literal["propagator", "metaorder_prior"]
@@ -100,12 +104,13 @@ class CostLaw:
     permanent_ci: tuple[float, float]
     source: str
     volume_base: str = ""
+    decay: float | None = None
+    decay_ci: tuple[float, float] | None = None
+    correlation: float = 0.0  # of the errors of ln(temporary) and exponent
 
     def __str__(self) -> str:
-        return (
-            f"{self.kind} (from {self.source}): temporary {self.temporary:g} sigma |q/V|^{self.exponent:g}, "
-            f"permanent {self.permanent:g} sigma q/V"
-        )
+        rest = f"permanent {self.permanent:g} sigma q/V" if self.decay is None else f"fading as lag^-{self.decay:g}"
+        return f"{self.kind} (from {self.source}): temporary {self.temporary:g} sigma |q/V|^{self.exponent:g}, {rest}"
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,17 @@ programme that ends flat has positive expected profit (Huberman & Stanzl 2004; G
 
 A law is a pair of functions of signed quantities: `permanent(q)` moves the price for everything after a trade of q
 (half of it on the trade itself), `temporary(rate)` is paid on the trade alone, with the rate in units per period.
+Impact that is forgotten little by little has its own form in `market.transient`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from difffinance.errors import CostLawError
+from difffinance.market.admissibility import Admissibility
 from difffinance.market.costs import check_cost_law, permanent_impact, temporary_impact
+from difffinance.market.transient import check_transient, transient_law
 from difffinance.records import Array, CostLaw
 
 Impact = Callable[[Array], Array]
@@ -21,27 +23,6 @@ Impact = Callable[[Array], Array]
 _SLICES = (1, 4, 16, 64, 256, 1024)
 _PIECES = (1, 2, 5, 10, 20, 50, 100)
 _SEARCHED = 2000
-
-
-@dataclass(frozen=True)
-class Admissibility:
-    """What the two tests found."""
-
-    slices: tuple[int, ...]
-    slicing_costs: tuple[float, ...]  # price per unit traded, for each number of slices
-    slicing_converges: bool
-    round_trip_profit: float  # the best found, price per unit bought; positive means free money
-    round_trip: tuple[float, ...]  # its trades
-
-    @property
-    def admissible(self) -> bool:
-        """Tell whether trades may be charged by the law."""
-        return self.slicing_converges and not self.free_money
-
-    @property
-    def free_money(self) -> bool:
-        """Tell whether a round trip pays, beyond rounding."""
-        return self.round_trip_profit > 1e-9 * abs(self.slicing_costs[0])
 
 
 def programme_cost(trades: Array, permanent: Impact, temporary: Impact, *, duration: float = 1.0) -> Array:
@@ -67,11 +48,15 @@ def probe_law(permanent: Impact, temporary: Impact, *, quantity: float, rng: np.
 def check_admissible(law: CostLaw, *, rng: np.random.Generator | None = None) -> CostLaw:
     """Return a cost law that passes both tests for programmes of up to a period's volume; raise otherwise."""
     law = check_cost_law(law)
+    rng = np.random.default_rng(0) if rng is None else rng
+    if law.decay is not None:
+        check_transient(transient_law(law), rng=rng)
+        return law
     found = probe_law(
         lambda v: permanent_impact(law, v, 1.0),
         lambda v: temporary_impact(law, v, 1.0),
         quantity=1.0,
-        rng=np.random.default_rng(0) if rng is None else rng,
+        rng=rng,
     )
     if not found.admissible:
         what = "its cost does not converge under finer slicing"

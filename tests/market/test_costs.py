@@ -5,10 +5,12 @@ from difffinance.errors import CostLawError, InputError
 from difffinance.market.costs import (
     almgren_prior,
     permanent_impact,
+    square_root_prior,
     temporary_impact,
     trade_cost_bps,
     trailing_volatility_and_volume,
 )
+from difffinance.market.impact import check_admissible
 from difffinance.records import ImpactParameters
 
 LAW = almgren_prior()
@@ -71,3 +73,10 @@ def test_too_few_bars_are_all_unknown():
         trailing_volatility_and_volume([1.0], [1.0, 2.0])
     with pytest.raises(InputError, match="window"):
         trailing_volatility_and_volume([1.0], [1.0], window=1)
+
+
+def test_square_root_prior_is_the_published_one():
+    law = square_root_prior()
+    assert trade_cost_bps(law, 0.01, 0.02) == pytest.approx(1e4 / 1.489 * 0.02 * 0.01**0.489)
+    assert law.exponent_ci == pytest.approx((0.489 - 1.96 * 0.0015, 0.489 + 1.96 * 0.0015), abs=1e-6)
+    assert check_admissible(law) == law
