@@ -1,13 +1,18 @@
 """What an environment enforces: price limits, ticks, lots, position limits, T+1, fees. Exact in decimal arithmetic.
 
-Venue rulebooks by name and date build on these functions; here every number comes from the configuration.
+`get_rulebook` answers by venue and date (`market/rulebooks/`).
 """
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
+from difffinance.market.rulebooks import NAMES, get_rulebook
+from difffinance.market.rulebooks.parts import BandQuestion, PercentBand
+from difffinance.market.rulebooks.rulebook import Rulebook
+
+__all__ = ["NAMES", "Rulebook", "SessionRules", "get_rulebook", "price_band", "sellable", "session_rules"]
 
 UNLIMITED = 1 << 60  # lots
 
@@ -36,13 +41,9 @@ def price_band(previous_close: Decimal, fraction: Decimal, tick_size: Decimal) -
 
     Each limit lies at least one tick from the previous close, and the lower one is at least one tick (SCIENCE 11).
     """
-    lower = max(min(_half_up(previous_close * (1 - fraction), tick_size), previous_close - tick_size), tick_size)
-    upper = max(_half_up(previous_close * (1 + fraction), tick_size), previous_close + tick_size)
+    lower, upper = PercentBand(fraction, tick_size).limits(BandQuestion(previous_close))
+    assert lower is not None and upper is not None
     return lower, upper
-
-
-def _half_up(value: Decimal, tick_size: Decimal) -> Decimal:
-    return (value / tick_size).quantize(Decimal(1), rounding=ROUND_HALF_UP) * tick_size
 
 
 def session_rules(config: MarketConfig, previous_close: float | None = None) -> SessionRules:

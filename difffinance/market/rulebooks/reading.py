@@ -1,0 +1,93 @@
+"""Reads what callers hand to a rulebook: decimal prices, days, times of the day, sides, whole quantities."""
+
+import datetime as dt
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import TypeVar
+
+from difffinance.errors import InputError
+
+Price = Decimal | str | int
+Day = dt.date | str
+Time = dt.time | dt.datetime | str
+_Value = TypeVar("_Value")
+
+
+def read_amount(value: Price | float, name: str, *, zero: bool = False) -> Decimal:
+    """Return `value` as a finite positive decimal; a float is taken as it prints."""
+    try:
+        amount = value if isinstance(value, Decimal) else Decimal(str(value))
+    except InvalidOperation:
+        raise InputError(f"{name} {value!r} is not a number. Allowed: a decimal or a string such as '10.05'.") from None
+    if not amount.is_finite() or amount < 0 or (amount == 0 and not zero):
+        raise InputError(f"{name} {value} is not allowed. Allowed: numbers {'from' if zero else 'above'} 0.")
+    return amount
+
+
+def read_day(value: Day) -> dt.date:
+    """Return a date from a date or 'YYYY-MM-DD'."""
+    if isinstance(value, dt.datetime):
+        return value.date()
+    if isinstance(value, dt.date):
+        return value
+    try:
+        return dt.date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise InputError(f"date {value!r} is not understood. Allowed: 'YYYY-MM-DD' or a datetime.date.") from None
+
+
+def read_time(value: Time) -> dt.time:
+    """Return a local time of the venue from a time or 'HH:MM[:SS]'."""
+    if isinstance(value, dt.datetime):
+        return value.time()
+    if isinstance(value, dt.time):
+        return value.replace(tzinfo=None)
+    try:
+        return dt.time.fromisoformat(value if len(value) != 4 else f"0{value}")
+    except (TypeError, ValueError):
+        raise InputError(
+            f"time {value!r} is not understood. Allowed: 'HH:MM', 'HH:MM:SS' or a datetime.time."
+        ) from None
+
+
+def read_side(value: str | int) -> int:
+    """Return +1 for a buy and -1 for a sell."""
+    sides = {"buy": 1, "sell": -1, 1: 1, -1: -1}
+    if value not in sides:
+        raise InputError(f"side {value!r} is not known. Allowed: 'buy' or 'sell', +1 or -1.")
+    return sides[value]
+
+
+def read_whole(value: object, name: str) -> int:
+    """Return a whole number of at least 0."""
+    try:
+        number = Decimal(str(value))
+        whole = int(number)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise InputError(f"{name} {value!r} is not a whole number. Allowed: 0, 1, 2, ...") from None
+    if whole != number or whole < 0:
+        raise InputError(f"{name} {value} is not a whole number. Allowed: 0, 1, 2, ...")
+    return whole
+
+
+def half_up(value: Decimal, step: Decimal) -> Decimal:
+    """Round half up to a multiple of `step`, in decimal."""
+    return (value / step).quantize(Decimal(1), rounding=ROUND_HALF_UP) * step
+
+
+def up(value: Decimal, step: Decimal) -> Decimal:
+    """Round up to a multiple of `step`, in decimal."""
+    return (value / step).quantize(Decimal(1), rounding=ROUND_CEILING) * step
+
+
+def in_force(table: tuple[tuple[str, _Value], ...], day: dt.date) -> _Value | None:
+    """Return the value of the last row whose first day ('YYYY-MM-DD') is not after `day`; None before the first."""
+    found = None
+    for first, value in table:
+        if day >= dt.date.fromisoformat(first):
+            found = value
+    return found
+
+
+def within(time: dt.time, start: str, end: str) -> bool:
+    """Return whether `time` lies in [start, end]."""
+    return dt.time.fromisoformat(start) <= time <= dt.time.fromisoformat(end)

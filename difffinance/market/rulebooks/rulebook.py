@@ -1,0 +1,189 @@
+"""What a venue's rules answer on one day: a frozen bundle of parts with the methods that users ask."""
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from difffinance.errors import InputError
+from difffinance.market.rulebooks.parts import (
+    Band,
+    BandQuestion,
+    Breaker,
+    Fees,
+    FeeTable,
+    Halt,
+    Limits,
+    LimitState,
+    LotRule,
+    NoBand,
+    PauseRule,
+    PriceCollar,
+    Session,
+    TickTable,
+)
+from difffinance.market.rulebooks.reading import (
+    Price,
+    Time,
+    half_up,
+    read_amount,
+    read_side,
+    read_time,
+    read_whole,
+)
+
+_WIDENED = (False, True, "lower", "upper")
+ANY_PRICE, ANY_LOT, NO_BAND, NO_FEES = TickTable(((None, Decimal(0)),)), LotRule(), NoBand(), FeeTable()
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """The rules of one venue on one day. What it lacks is answered with "no restriction".
+
+    Prices are decimals, strings or integers in the venue's currency; times are the venue's own; quantities are
+    shares; `side` is "buy" or "sell", +1 or -1.
+    """
+
+    name: str
+    date: dt.date
+    band: Band = NO_BAND
+    fee_table: FeeTable | None = field(default=NO_FEES, repr=False)  # None: what was charged then is not known here
+    lots: LotRule = ANY_LOT
+    ticks: TickTable = field(default=ANY_PRICE, repr=False)
+    half_cent: tuple[Decimal, Decimal] | None = None  # tick, and the largest average quoted spread that earns it
+    breaker: Breaker | None = field(default=None, repr=False)
+    pauses: PauseRule | None = None
+    collar: PriceCollar | None = None
+    limit_state: LimitState | None = None
+    cooling_seconds: int | None = None  # of a volatility control that trading in the band goes on in
+    short_fall: Decimal | None = None  # fall from the previous close that restricts short sales
+    short_sales: bool = True
+    t_plus_one: bool = False
+    sessions: tuple[Session, ...] = field(default=(), repr=False)
+    quote_steps: tuple[tuple[Decimal | None, Decimal], ...] = field(default=(), repr=False)
+
+    def price_band(
+        self,
+        reference: Price,
+        *,
+        time: Time | None = None,
+        previous_close: Price | None = None,
+        listing_day: int | None = None,
+        widened: bool | str = False,
+    ) -> Limits:
+        """Return the lowest and highest price allowed, or `(None, None)`.
+
+        `reference` is the previous close (China, Tokyo: the base price), the mean price of the last 5 minutes (United
+        States, where `previous_close` picks the width; default: the reference) or the last trade 5 minutes earlier
+        (Hong Kong). Without `time` the bands of the middle of a session are meant. `listing_day` counts the trading
+        days of a registration-system IPO from 1; leave it out for any other stock. `widened` (Tokyo) is True for
+        both sides, "lower" or "upper" for one.
+        """
+        if listing_day is not None and read_whole(listing_day, "listing_day") < 1:
+            raise InputError(f"listing_day {listing_day} is not allowed. Allowed: 1, 2, ... (1 is the first day).")
+        if widened not in _WIDENED:
+            raise InputError(f"widened {widened!r} is not known. Allowed: False, True, 'lower' or 'upper'.")
+        return self.band.limits(
+            BandQuestion(
+                read_amount(reference, "reference"),
+                None if time is None else read_time(time),
+                None if previous_close is None else read_amount(previous_close, "previous_close"),
+                listing_day,
+                widened,
+            )
+        )
+
+    def fees(self, side: str | int, price: Price, quantity: int, commission_rate: Price | float | None = None) -> Fees:
+        """Return what an order filled at `price` pays; a commission rate above the legal cap is charged as the cap."""
+        if self.fee_table is None:
+            raise InputError(f"the fees of {self.name} on {self.date} are not in the tables. Take a later date.")
+        shares = read_whole(quantity, "quantity")
+        rate = None if commission_rate is None else read_amount(commission_rate, "commission_rate", zero=True)
+        if shares == 0:
+            raise InputError("quantity 0 pays no fees. Allowed: 1, 2, ...")
+        return self.fee_table.charge(read_side(side), read_amount(price, "price") * shares, rate)
+
+    def quantity_allowed(self, side: str | int, quantity: int, holding: int = 0, *, market: bool = False) -> bool:
+        """Return whether an order of that size may be sent. `holding` tells what remainder a sale may carry away."""
+        try:
+            shares = read_whole(quantity, "quantity")
+        except InputError:
+            return False
+        return self.lots.allows(read_side(side), shares, read_whole(holding, "holding"), market=market)
+
+    def sellable(self, holding: int, bought_today: int) -> int:
+        """Return how much of a holding may be sold today."""
+        held, bought = read_whole(holding, "holding"), read_whole(bought_today, "bought_today")
+        return max(held - bought, 0) if self.t_plus_one else held
+
+    def tick_size(self, price: Price, *, quoted_spread: Price | None = None) -> Decimal:
+        """Return the price step at `price`; 0 where any price goes. `quoted_spread`: the stock's time-weighted mean."""
+        value = read_amount(price, "price")
+        tick = self.ticks.tick(value)
+        if self.half_cent and quoted_spread is not None and tick > self.half_cent[0]:
+            narrow = read_amount(quoted_spread, "quoted_spread", zero=True) <= self.half_cent[1]
+            return self.half_cent[0] if narrow else tick
+        return tick
+
+    def market_halt(self, previous_close: Price, last: Price, time: Time, fired: Iterable[object] = ()) -> Halt | None:
+        """Return the market-wide halt that an index at `last` calls for.
+
+        `fired` holds the levels that halted the market earlier today, as numbers (1 is the mildest), `Halt`s or
+        per cents. Where a move passes several levels at once the highest counts, and the lower ones are spent.
+        """
+        close, now = read_amount(previous_close, "previous_close"), read_amount(last, "last")
+        clock = read_time(time)
+        if self.breaker is None:
+            return None
+        try:
+            spent = frozenset(self.breaker.number(level) for level in fired)
+        except (ValueError, ArithmeticError):
+            levels = ", ".join(str(n) for n in range(1, len(self.breaker.levels) + 1))
+            raise InputError(f"fired {fired!r} names no level of {self.name}. Allowed: {levels}.") from None
+        return self.breaker.halt(close, now, clock, spent)
+
+    def short_sale_restricted(self, previous_close: Price, low: Price) -> bool:
+        """Return whether the day's `low` restricts short sales to prices above the best bid, today and tomorrow."""
+        close, lowest = read_amount(previous_close, "previous_close"), read_amount(low, "low")
+        return self.short_fall is not None and lowest <= close * (1 - self.short_fall)
+
+    def stock_pause(
+        self, opening: Price, last: Price, time: Time, *, listing_day: int, fired: Iterable[object] = ()
+    ) -> Halt | None:
+        """Return the pause of one stock without limits (China) that `last` calls for; `fired` as in `market_halt`."""
+        first, now, clock = read_amount(opening, "opening"), read_amount(last, "last"), read_time(time)
+        rule = self.pauses
+        if rule is None or listing_day > rule.days or clock >= dt.time.fromisoformat(rule.latest):
+            return None
+        spent = {int(str(level.level if isinstance(level, Halt) else level)) for level in fired}
+        for number in range(len(rule.thresholds), max(spent, default=0), -1):
+            move = rule.thresholds[number - 1]
+            if now >= first * (1 + move) or now <= first * (1 - move):
+                return Halt(rule.minutes, number)
+        return None
+
+    def order_band(self, side: str | int, reference: Price) -> Limits:
+        """Return the lowest and highest price of an order in continuous trading (None: no bound on that side).
+
+        `reference` is the best opposite price, else the best own price, else the last trade.
+        """
+        if self.collar is None:
+            return (None, None)
+        price, sign = read_amount(reference, "reference"), read_side(side)
+        tick = self.ticks.tick(price)
+        edge = half_up(price * (1 + sign * self.collar.fraction), tick)
+        wide = price + sign * self.collar.ticks * tick
+        return (None, max(edge, wide)) if sign > 0 else (max(min(edge, wide), tick), None)  # type: ignore[return-value]
+
+    def quote_step(self, price: Price) -> Decimal | None:
+        """Return how far a special quote moves at each renewal (Tokyo), or None."""
+        value = read_amount(price, "price")
+        return next((step for below, step in self.quote_steps if below is None or value < below), None)
+
+    def session(self, time: Time) -> str:
+        """Return what happens at a time of the day: auction, continuous, fixed_price, break or closed."""
+        clock = read_time(time)
+        for part in self.sessions:
+            if dt.time.fromisoformat(part.start) <= clock < dt.time.fromisoformat(part.end):
+                return part.kind
+        return "closed" if self.sessions else "continuous"
