@@ -1,12 +1,13 @@
-"""Files from outside, read into memory without trusting them: zip members by name, plain, gz and zst files.
+"""Files from outside, read without trusting them: zip members by name, plain, gz and zst files, whole or in pieces.
 
 Nothing is ever unpacked to disk. Sizes are held against a limit both as declared and as they turn out.
 """
 
+import contextlib
 import gzip
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -32,22 +33,50 @@ def read_zip(path: Path, wanted: Callable[[str], bool], *, limit: int) -> dict[s
     Raises `DataError` for a file that is not a whole zip, encrypted or damaged members (CRC), names that lead out of
     a folder, names that occur twice, and members larger than `limit` bytes.
     """
+    with _whole_zip(path) as archive:
+        chosen = _choose(archive, path, wanted, limit)
+        with ThreadPoolExecutor() as pool:  # unpacking leaves Python's lock
+            contents = pool.map(lambda member: _read_member(archive, member, path.name, limit), chosen)
+            return {PurePosixPath(m.filename).name: data for m, data in zip(chosen, contents, strict=True)}
+
+
+def zip_pieces(path: Path, wanted: Callable[[str], bool], *, limit: int) -> dict[str, Iterator[bytes]]:
+    """Return the members of a zip whose base name is `wanted` piece by piece; zero bytes are the caller's to refuse."""
+    with _whole_zip(path) as archive:
+        chosen = _choose(archive, path, wanted, limit)
+    return {PurePosixPath(m.filename).name: _member_pieces(path, m, limit) for m in chosen}
+
+
+def _member_pieces(path: Path, member: zipfile.ZipInfo, limit: int) -> Iterator[bytes]:
+    with _whole_zip(path) as archive, archive.open(member) as stream:
+        size = 0
+        for piece in _pieces(stream, limit, f"{path.name}/{member.filename}"):
+            size += len(piece)
+            yield piece
+        if size != member.file_size:
+            raise DataError(f"{member.filename} is cut short. Download the archive again.", file=path.name)
+
+
+@contextlib.contextmanager
+def _whole_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _check_names(members, path.name)
-            chosen = [m for m in members if not m.is_dir() and wanted(PurePosixPath(m.filename).name)]
-            for member in chosen:
-                _check_member(member, path.name, limit)
-            with ThreadPoolExecutor() as pool:  # unpacking leaves Python's lock
-                contents = pool.map(lambda member: _read_member(archive, member, path.name, limit), chosen)
-                return {PurePosixPath(m.filename).name: data for m, data in zip(chosen, contents, strict=True)}
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"is not a whole zip archive: {error or type(error).__name__}. Download it again.", file=path.name
         ) from None
+
+
+def _choose(archive: zipfile.ZipFile, path: Path, wanted: Callable[[str], bool], limit: int) -> list[zipfile.ZipInfo]:
+    members = archive.infolist()
+    _check_names(members, path.name)
+    chosen = [m for m in members if not m.is_dir() and wanted(PurePosixPath(m.filename).name)]
+    for member in chosen:
+        _check_member(member, path.name, limit)
+    return chosen
 
 
 def _check_names(members: list[zipfile.ZipInfo], file: str) -> None:
@@ -99,18 +128,46 @@ def read_limited(stream: Readable, limit: int, file: str) -> bytes:
 
 def read_plain(path: Path, *, limit: int) -> bytes:
     """Return the content of a plain, `.gz` or `.zst` file; raise `DataError` when it is damaged or beyond `limit`."""
+    with _opened(path) as stream:
+        return read_limited(stream, limit, path.name)
+
+
+def plain_pieces(path: Path, *, limit: int) -> Iterator[bytes]:
+    """Yield the content of a plain, `.gz` or `.zst` file piece by piece; zero bytes are for the caller to refuse."""
+    with _opened(path) as stream:
+        yield from _pieces(stream, limit, path.name)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Readable]:
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as stream:
-                return read_limited(stream, limit, path.name)
         if path.suffix == ".zst":
             import pyarrow as pa
 
             with pa.input_stream(str(path), compression="zstd") as stream:
-                return read_limited(stream, limit, path.name)
-        with path.open("rb") as stream:
-            return read_limited(stream, limit, path.name)
+                yield stream
+        else:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+                yield stream
     except DataError:
         raise
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot be unpacked: {error}. Download it again.", file=path.name) from None
+
+
+def _pieces(stream: Readable, limit: int, file: str) -> Iterator[bytes]:
+    size = 0
+    while piece := stream.read(_PIECE):
+        size += len(piece)
+        if size > limit:
+            raise DataError(f"unpacks to more than {limit} bytes (data.max_archive_bytes).", file=file)
+        yield piece
+
+
+def ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the same pieces, the next one being unpacked in a thread of its own meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, pieces, b"")
+        while piece := waiting.result():
+            waiting = pool.submit(next, pieces, b"")
+            yield piece

@@ -6,6 +6,7 @@ Adding a source is one file in `connectors` and one line in `SOURCES`.
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -58,12 +59,12 @@ def fetch_tables(
             known = ", ".join(f"--{option}" for option in connector.TAKES) or "no options"
             raise InputError(f"fetch {source} does not take --{name}. It takes: {known}.")
     options = {name: options[name] for name in connector.TAKES if name in options}
-    request = Request(tuple(what), lake, config, options, progress)
-    fetched: Fetched = connector.fetch(request)
-    tables = _write(fetched, source, lake)
+    with ExitStack() as spools:
+        fetched: Fetched = connector.fetch(Request(tuple(what), lake, config, options, progress, spools))
+        written = _write(fetched, source, lake)
     answer: dict[str, Any] = {
         "source": source,
-        "tables": tables,
+        "tables": [_described(table, new) for table, new in zip(fetched.tables, written, strict=True)],
         "repairs": [{"rule": rule, "rows": rows} for rule, rows in sorted(fetched.repairs.items()) if rows],
     }
     if fetched.verification is not None:
@@ -105,33 +106,33 @@ def fetch_bars(
     return load_bars(symbol, lake=lake, adjusted=adjusted, interval=interval)
 
 
-def _write(fetched: Fetched, source: str, lake: Lake) -> list[dict[str, Any]]:
+def _write(fetched: Fetched, source: str, lake: Lake) -> list[NewTable]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    new, answer = [], []
-    for table in fetched.tables:
-        path = lake.table_path(table.schema.name, table.symbol, table.part)
-        new.append(_stamped(path, table, {"source": source, "fetched": now}))
-    raw = [_stamped(path, table, {"source": source, "fetched": now}) for path, table in fetched.raw_tables]
+    stamp = {"source": source, "fetched": now}
+    new = [_stamped(lake.table_path(t.schema.name, t.symbol, t.part), t, stamp) for t in fetched.tables]
+    raw = [_stamped(path, table, stamp) for path, table in fetched.raw_tables]
     for path in fetched.raw_files:
         _keep_raw(path, lake.folder("raw") / source)
     lake.write_checked([*raw, *new])
-    for table, written in zip(fetched.tables, new, strict=True):
-        times = table.frame.select(start=pl.col("ts").min().cast(TIME), end=pl.col("ts").max().cast(TIME)).row(0)
-        answer.append(
-            {
-                "schema": table.schema.name,
-                "symbol": table.symbol,
-                "part": table.part,
-                "rows": table.frame.height,
-                "path": str(written.path),
-                "start": None if times[0] is None else times[0].isoformat(),
-                "end": None if times[1] is None else times[1].isoformat(),
-                "sha256": sha256_of(written.path),
-                "source": written.metadata["source"],
-                "synthetic": bool(written.metadata.get("synthetic", False)),
-            }
-        )
-    return answer
+    return new
+
+
+def _described(table: Table, written: NewTable) -> dict[str, Any]:
+    rows = table.frame
+    times = (rows["ts"].min(), rows["ts"].max()) if isinstance(rows, pl.DataFrame) else (rows.start, rows.end)
+    start, end = pl.Series(times, dtype=TIME)
+    return {
+        "schema": table.schema.name,
+        "symbol": table.symbol,
+        "part": table.part,
+        "rows": rows.height,
+        "path": str(written.path),
+        "start": None if start is None else start.isoformat(),
+        "end": None if end is None else end.isoformat(),
+        "sha256": sha256_of(written.path),
+        "source": written.metadata["source"],
+        "synthetic": bool(written.metadata.get("synthetic", False)),
+    }
 
 
 def _stamped(path: Path, table: Table, defaults: dict[str, Any]) -> NewTable:

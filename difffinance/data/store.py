@@ -15,12 +15,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from difffinance.errors import DataError, InputError, NotInLakeError, StoreError
 from difffinance.schemas import Schema
+
+if TYPE_CHECKING:
+    from difffinance.data.spool import Spool
 
 FOLDERS = ("raw", "tables", "fits", "trajectories", "checkpoints", "equilibria", "backtests")
 _NAME = re.compile(r"[A-Za-z0-9^][A-Za-z0-9.^=_-]{0,63}")
@@ -44,7 +47,7 @@ class NewTable:
     """A table on its way into the lake: where to, what, under which contract, with which metadata."""
 
     path: Path
-    frame: pl.DataFrame
+    frame: "pl.DataFrame | Spool"
     schema: Schema
     metadata: Mapping[str, Any]
 
@@ -77,6 +80,9 @@ class Lake:
             for table in tables:
                 pairs = {"schema": table.schema.name, "schema_version": table.schema.version, **table.metadata}
                 texts = {key: json.dumps(value, sort_keys=True) for key, value in pairs.items()}
+                if not isinstance(table.frame, pl.DataFrame):
+                    table.frame.finish(texts)  # its rows are written already; whoever opened it lets it take its place
+                    continue
                 temporary = stack.enter_context(atomic_file(table.path))
                 table.frame.write_parquet(temporary, metadata=texts, compression="zstd")
 
@@ -125,6 +131,7 @@ def sha256_of(path: Path) -> str:
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it over `path` when the block ends well, remove it otherwise."""
+    new_folders = [folder for folder in path.parents if not folder.exists()]
     with _store_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -136,8 +143,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
-        finally:
+        except BaseException:
             temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that somebody else uses by now stays
+                for folder in new_folders:
+                    folder.rmdir()
+            raise
 
 
 @contextlib.contextmanager
@@ -212,10 +223,10 @@ def _store_errors(path: Path) -> Iterator[None]:
 
 
 def _error_number(error: Exception) -> int:
-    """Return the system's error number; polars hands it on only inside its text."""
-    if isinstance(error, OSError):
-        return error.errno or 0
-    found = re.search(r"os error (\d+)", str(error))
+    """Return the system's error number; polars and arrow may hand it on only inside their text."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"(?:os error |[eE]rrno )(\d+)", str(error))
     return int(found[1]) if found else 0
 
 

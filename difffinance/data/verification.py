@@ -18,7 +18,7 @@ from numba import njit
 from difffinance.records import Array
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _load(row: Array, levels: int, prices: Array, sizes: Array, counts: Array) -> None:  # pragma: no cover
     for side in range(2):
         count = 0
@@ -29,7 +29,7 @@ def _load(row: Array, levels: int, prices: Array, sizes: Array, counts: Array) -
         counts[side] = count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _apply(
     kind: int, price: int, size: int, side: int, levels: int, prices: Array, sizes: Array, counts: Array
 ) -> tuple[bool, bool]:  # pragma: no cover
@@ -64,7 +64,7 @@ def _apply(
     return possible, count == levels
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _equal(row: Array, upto: int, prices: Array, sizes: Array, counts: Array) -> bool:  # pragma: no cover
     for side in range(2):
         for level in range(upto):
@@ -78,22 +78,30 @@ def _equal(row: Array, upto: int, prices: Array, sizes: Array, counts: Array) ->
     return True
 
 
-@njit(cache=True)
-def count_exact(kind: Array, price: Array, size: Array, direction: Array, book: Array) -> tuple[int, int]:
-    """Return how many of rows 1..n-1 are one-step exact and resync exact (compiled; see the module)."""
-    levels = book.shape[1] // 4  # rows lie across memory: 4 L columns are walked side by side
-    prices, sizes = np.zeros((2, levels), np.int64), np.zeros((2, levels), np.int64)
+@njit(cache=True, nogil=True)
+def _count(
+    kind: Array,
+    price: Array,
+    size: Array,
+    direction: Array,
+    book: Array,
+    before: Array,
+    prices: Array,
+    sizes: Array,
+    counts: Array,
+    agreed: bool,
+) -> tuple[int, int, bool]:  # pragma: no cover
+    """Count the exact rows of a piece; `before` is the book row before it, the rest is the replayed book."""
+    levels = book.shape[1] // 4
     step_prices, step_sizes = np.zeros((2, levels), np.int64), np.zeros((2, levels), np.int64)
-    counts, step_counts = np.zeros(2, np.int64), np.zeros(2, np.int64)
-    _load(book[0], levels, prices, sizes, counts)
+    step_counts = np.zeros(2, np.int64)
     one_step = resync = 0
-    agreed = True  # the replayed book equals the row before, so that one-step can share its work
-    for i in range(1, book.shape[0]):
+    for i in range(book.shape[0]):
         row = book[i]
         side = 1 if direction[i] > 0 else 0
         changes = 1 <= kind[i] <= 4
         if not agreed:
-            _load(book[i - 1], levels, step_prices, step_sizes, step_counts)
+            _load(book[i - 1] if i else before, levels, step_prices, step_sizes, step_counts)
             possible = True
             if changes:
                 possible, _ = _apply(kind[i], price[i], size[i], side, levels, step_prices, step_sizes, step_counts)
@@ -101,7 +109,7 @@ def count_exact(kind: Array, price: Array, size: Array, direction: Array, book: 
         possible, unknown = True, False
         if changes:
             possible, unknown = _apply(kind[i], price[i], size[i], side, levels, prices, sizes, counts)
-        if agreed:
+        if agreed:  # the replayed book equals the row before, so that one-step can share its work
             one_step += possible and _equal(row, levels - 1, prices, sizes, counts)
         if unknown:
             last = counts[side]
@@ -113,7 +121,37 @@ def count_exact(kind: Array, price: Array, size: Array, direction: Array, book: 
                 counts[side] = last + 1
         agreed = _equal(row, levels, prices, sizes, counts)
         resync += possible and agreed
-    return one_step, resync
+    return one_step, resync, agreed
+
+
+class Replay:
+    """The replayed book of one day, fed piece by piece; counts how many of rows 1..n-1 are exact."""
+
+    def __init__(self, levels: int) -> None:
+        self.rows = self.one_step = self.resync = 0
+        self._book = np.zeros((2, levels), np.int64), np.zeros((2, levels), np.int64), np.zeros(2, np.int64)
+        self._before = np.zeros(4 * levels, np.int64)
+        self._agreed = True
+
+    def feed(self, kind: Array, price: Array, size: Array, direction: Array, book: Array) -> None:
+        """Replay the next messages and compare with their book rows (n, 4 L), which lie row by row in memory."""
+        if not len(book):
+            return
+        first = 0
+        if self.rows == 0:
+            _load(book[0], book.shape[1] // 4, *self._book)
+            self._before[:], first = book[0], 1
+        columns = (np.ascontiguousarray(column[first:]) for column in (kind, price, size, direction))
+        one_step, resync, self._agreed = _count(*columns, book[first:], self._before, *self._book, self._agreed)
+        self.one_step, self.resync, self.rows = self.one_step + one_step, self.resync + resync, self.rows + len(book)
+        self._before[:] = book[-1]
+
+
+def count_exact(kind: Array, price: Array, size: Array, direction: Array, book: Array) -> tuple[int, int]:
+    """Return how many of rows 1..n-1 are one-step exact and resync exact."""
+    replay = Replay(book.shape[1] // 4)
+    replay.feed(kind, price, size, direction, np.ascontiguousarray(book))
+    return replay.one_step, replay.resync
 
 
 def count_exact_reference(kind: Array, price: Array, size: Array, direction: Array, book: Array) -> tuple[int, int]:

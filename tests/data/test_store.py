@@ -10,6 +10,7 @@ import pytest
 
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
+from difffinance.data.spool import Spool
 from difffinance.data.store import Lake, NewTable, atomic_file, atomic_folder, check_symbol, finite, read_metadata
 from difffinance.errors import DataError, InputError, NotInLakeError, StoreError
 from difffinance.schemas import TRADES
@@ -116,10 +117,21 @@ def test_full_disk_leaves_all_tables_as_they_were(lake, full_disk):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_disk_while_fetching(lake, make_zip, full_disk):
+@pytest.mark.parametrize("good", [0, 1, 2])
+def test_full_disk_while_fetching(lake, make_zip, monkeypatch, good):
+    original, opened = Spool._open, []
+
+    def on_a_full_disk(self, schema):
+        opened.append(self)
+        if len(opened) > good:
+            self._file = Path("/dev/full")
+        original(self, schema)
+
+    monkeypatch.setattr(Spool, "_open", on_a_full_disk)
     with pytest.raises(StoreError, match="No space left"):
         fetch_tables("lobster", [str(make_zip())], lake=lake, config=DataConfig())
     assert not list(lake.root.rglob("*.parquet")) and not list(lake.root.rglob("*.tmp"))
+    assert len(opened) > good
 
 
 def test_file_in_the_place_of_the_lake(tmp_path, make_zip):
@@ -162,23 +174,23 @@ def test_folder_is_swapped_whole(tmp_path):
 
 KILLED = """
 import os, signal, sys
-import polars as pl
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
+from difffinance.data.spool import Spool
 from difffinance.data.store import Lake
 
-original, count = pl.DataFrame.write_parquet, 0
+original, count = Spool.append, 0
 
-def write_parquet(self, file, **options):
+def append(self, frame):
     global count
     count += 1
-    original(self, file, **options)
+    original(self, frame)
     if count == int(sys.argv[3]):
-        with open(file, "rb+") as stream:
+        with open(self._file, "rb+") as stream:
             stream.truncate(50)
         os.kill(os.getpid(), signal.SIGKILL)
 
-pl.DataFrame.write_parquet = write_parquet
+Spool.append = append
 fetch_tables("lobster", [sys.argv[1]], lake=Lake(sys.argv[2]), config=DataConfig())
 """
 

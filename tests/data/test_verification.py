@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from difffinance.data.verification import count_exact, count_exact_reference
+from difffinance.data.verification import Replay, count_exact, count_exact_reference
 
 EMPTY = {-1: 9_999_999_999, 1: -9_999_999_999}
 
@@ -102,3 +102,16 @@ def test_hidden_executions_change_nothing():
     assert len(shown)
     messages[shown, 1:3] = 123
     assert both(messages, rows) == (99, 99)
+
+
+@pytest.mark.parametrize("size", [1, 7, 150, 299])
+def test_pieces_count_what_the_whole_counts(size):
+    rng = np.random.default_rng(5)
+    messages, rows = simulate(rng, 3, 300, 8)
+    for _ in range(12):
+        rows[int(rng.integers(1, 300)), int(rng.integers(0, 12))] += 1
+    replay = Replay(3)
+    for at in range(0, 300, size):
+        replay.feed(*messages[at : at + size].T, np.ascontiguousarray(rows[at : at + size]))
+    assert (replay.one_step, replay.resync) == both(messages, rows)
+    assert replay.rows == 300

@@ -1,17 +1,18 @@
-"""What `fetch` asks of a connector, and what it gets back. Nothing is written here.
+"""What `fetch` asks of a connector, and what it gets back.
 
 A connector is a module with `TAKES` (the options that it reads) and `fetch(request) -> Fetched`. It reads and checks
-everything first; the caller then writes all its tables or none.
+everything first; the caller then writes all its tables or none. What may be too large for the memory goes piece by
+piece into spools, which become tables only when the whole call ends well.
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from difffinance.config import DataConfig
+from difffinance.data.spool import Spool, spooled
 from difffinance.data.store import Lake, Progress, no_progress
 from difffinance.schemas import Schema
 
@@ -28,6 +29,11 @@ class Request:
     config: DataConfig
     options: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = no_progress
+    spools: ExitStack = field(default_factory=ExitStack)  # closed by the caller
+
+    def spool(self, schema: Schema, symbol: str, part: str = "") -> Spool:
+        """Open a table of this schema whose rows will be appended piece by piece."""
+        return self.spools.enter_context(spooled(self.lake, schema, symbol, part))
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Table:
 
     schema: Schema
     symbol: str
-    frame: pl.DataFrame
+    frame: Any  # pl.DataFrame, or the Spool that its rows went to
     metadata: Mapping[str, Any]
     part: str = ""
 

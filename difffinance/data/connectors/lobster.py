@@ -14,27 +14,36 @@ and crosses may be off the tick grid. A halt keeps LOBSTER's code as its price: 
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from difffinance.config import DataConfig
-from difffinance.data.archives import read_plain, read_zip
+from difffinance.data.archives import ahead, plain_pieces, zip_pieces
 from difffinance.data.connectors.base import Fetched, Request, Table, one_word
+from difffinance.data.number_rows import EMPTY, TICK, NumberRows, parse_book_rows, parse_message_rows
+from difffinance.data.spool import Writing
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError, NotInLakeError
+from difffinance.records import Array
 from difffinance.schemas import BOOK_EVENTS, EVENT_KINDS, TIME, TRADES, Column, Rule, Schema, depth_schema
+
+if TYPE_CHECKING:
+    from difffinance.data.verification import Replay
 
 TAKES = ()
 USAGE = "difffinance fetch lobster PATH_OR_TICKER"
-TICK = 100  # one cent in LOBSTER's units of a hundredth of a cent
-EMPTY = 9_999_999_999  # price of a level that does not exist: + for asks, - for bids, with size 0
 MOST_LEVELS = 1000
+_PIECE = 2_000_000  # numbers of the book file in memory at a time
+_OF_A_LEVEL = ("price_ticks", "quantity")
+_WHOLE = rb"[+-]?\d{1,18}"
+_DECIMAL = rb"[+-]?\d+(\.\d+)?"
 _FILE = re.compile(
     r"(?P<symbol>[A-Za-z0-9.^=-]+)_(?P<date>\d{4}-\d\d-\d\d)_(?P<start>\d+)_(?P<end>\d+)"
     r"_(?P<what>message|orderbook)_(?P<levels>\d+)\.csv(?:\.gz|\.zst)?"
@@ -44,15 +53,15 @@ _ZIP = re.compile(r"(?:LOBSTER_SampleFile_)?(?P<symbol>[^_]+)_(?P<date>\d{4}-\d\
 
 @dataclass(frozen=True)
 class Pair:
-    """A day's two files in memory, with what their names say."""
+    """A day's two files, to be read piece by piece, with what their names say."""
 
     symbol: str
     date: str
     levels: int
     message_file: str
-    message: bytes
+    message: Iterator[bytes]
     book_file: str
-    book: bytes
+    book: Iterator[bytes]
     raw_files: tuple[Path, ...]
 
 
@@ -66,22 +75,23 @@ def fetch(request: Request) -> Fetched:
 
 
 def import_pair(path: Path, request: Request) -> Fetched:
-    """Read, check and verify a zip, a pair of csv files or a folder; nothing is written."""
+    """Read, check, verify and spool a zip, a pair of csv files or a folder; memory does not grow with their size."""
+    from difffinance.data.verification import Replay
+
     pair = open_pair(path, request.config)
-    request.progress("lobster", 1, 4)
-    messages = _read_table(pair.message, _MESSAGES, pair.message_file)
-    book = _read_table(pair.book, _book_columns(pair.levels), pair.book_file)
-    if messages.height != book.height:
-        raise DataError(
-            f"has {messages.height} rows, {pair.book_file} has {book.height}. Allowed: one book row per message.",
-            file=pair.message_file,
-        )
-    messages = _MESSAGES.check(messages, file=pair.message_file)
-    request.progress("lobster", 2, 4)
-    depth = _depth(book, pair, messages)
-    verification = _verify(messages, book)
-    request.progress("lobster", 3, 4)
-    events = _events(messages, pair)
+    schemas = (BOOK_EVENTS, depth_schema(pair.levels), TRADES)
+    spools = [request.spool(schema, pair.symbol, pair.date) for schema in schemas]
+    replay, seconds, size = Replay(pair.levels), 0.0, sum(p.stat().st_size for p in pair.raw_files)
+    with Writing() as writing:
+        for start, messages, book in _pieces(pair):
+            clock = time.perf_counter()
+            replay.feed(messages[:, 1], messages[:, 4] // TICK, messages[:, 3], messages[:, 5], book)
+            seconds += time.perf_counter() - clock
+            events = _events(messages, pair, start)
+            frames = (events, _depth(book, events), _trades(events))
+            writing.append(dict(zip(spools, frames, strict=True)))
+            request.progress("lobster", min(start + len(book), size), size)
+    verification = _verified(replay, pair.levels, seconds)
     metadata = {
         "currency": "USD",
         "tick_size": 0.01,
@@ -96,12 +106,8 @@ def import_pair(path: Path, request: Request) -> Fetched:
         "verification": {k: v for k, v in verification.items() if k != "messages_per_second"},
         "volume_base": "NASDAQ only",
     }
-    tables = (
-        Table(BOOK_EVENTS, pair.symbol, events, metadata, pair.date),
-        Table(depth_schema(pair.levels), pair.symbol, depth, metadata, pair.date),
-        Table(TRADES, pair.symbol, _trades(events), metadata, pair.date),
-    )
-    request.progress("lobster", 4, 4)
+    request.progress("lobster", size, size)
+    tables = tuple(Table(s.schema, pair.symbol, s, metadata, pair.date) for s in spools)
     return Fetched(tables, verification=verification, raw_files=pair.raw_files)
 
 
@@ -109,7 +115,7 @@ def import_pair(path: Path, request: Request) -> Fetched:
 
 
 def open_pair(path: Path, config: DataConfig) -> Pair:
-    """Find and read the message and book file of one day; raise `DataError` unless there is exactly one pair."""
+    """Find the message and book file of one day; raise `DataError` unless there is exactly one pair."""
     limit = config.max_archive_bytes
     if path.is_dir():
         messages = sorted(p for p in path.iterdir() if (m := _FILE.fullmatch(p.name)) and m["what"] == "message")
@@ -118,7 +124,7 @@ def open_pair(path: Path, config: DataConfig) -> Pair:
             raise DataError(f"must hold exactly one message csv; found {names}.", file=str(path))
         path = messages[0]
     if path.suffix == ".zip":
-        contents = read_zip(path, lambda name: _FILE.fullmatch(name) is not None, limit=limit)
+        contents = zip_pieces(path, lambda name: _FILE.fullmatch(name) is not None, limit=limit)
         return _pair(contents, path.name, (path,))
     match = _FILE.fullmatch(path.name)
     if not match:
@@ -136,14 +142,14 @@ def open_pair(path: Path, config: DataConfig) -> Pair:
             f"found {', '.join(p.name for p in files)}.",
             file=path.name,
         )
-    return _pair({p.name: read_plain(p, limit=limit) for p in files}, path.parent.name or ".", tuple(files))
+    return _pair({p.name: plain_pieces(p, limit=limit) for p in files}, path.parent.name or ".", tuple(files))
 
 
 def _beside(path: Path, name: str) -> list[Path]:
     return [p for suffix in ("", ".gz", ".zst") if (p := path.with_name(name + suffix)).is_file()]
 
 
-def _pair(contents: dict[str, bytes], where: str, raw_files: tuple[Path, ...]) -> Pair:
+def _pair(contents: dict[str, Iterator[bytes]], where: str, raw_files: tuple[Path, ...]) -> Pair:
     found = {name: match for name in sorted(contents) if (match := _FILE.fullmatch(name))}
     messages = [name for name, match in found.items() if match["what"] == "message"]
     books = [name for name, match in found.items() if match["what"] == "orderbook"]
@@ -217,45 +223,65 @@ def _book_columns(levels: int) -> Schema:
     return _schema("LOBSTER order book", dict.fromkeys(names, pl.Int64))
 
 
-def _read_table(data: bytes, schema: Schema, file: str) -> pl.DataFrame:
-    """Parse a csv without header into the columns of `schema`; a bad row is named by its number."""
-    if not data or data.isspace():
-        raise DataError("is empty. Allowed: one row per message.", file=file)
+def _pieces(pair: Pair) -> Iterator[tuple[int, Array, Array]]:
+    """Yield (rows before, messages (n, 6), book rows in ticks (n, 4 L)); raise for the first row that is refused."""
+    last = 0  # nanoseconds of the last message
+
+    def parse_messages(text: Array, at: int, end: int, rows: Array) -> tuple[int, int, bool]:
+        nonlocal last
+        count, at, refused = parse_message_rows(text, at, end, rows, last)
+        last = int(rows[count - 1, 0]) if count else last
+        return count, at, refused
+
+    def refuse_message(line: bytes, row: int) -> None:
+        before = pl.DataFrame({n: [v] for n, v in zip(_MESSAGES.columns, (last / 1e9, 1, 0, 1, TICK, 1), strict=True)})
+        one = _one_row(line, _MESSAGES, pair.message_file, row)
+        _MESSAGES.check(before.vstack(one), file=pair.message_file, first_row=row - 1)
+
+    def refuse_book(line: bytes, row: int) -> None:
+        one = _one_row(line, _book_columns(pair.levels), pair.book_file, row)
+        _refuse_book_row(one.row(0, named=True), pair, row)
+
+    messages = NumberRows(pair.message, parse_messages, refuse_message, width=6, file=pair.message_file)
+    books = NumberRows(ahead(pair.book), parse_book_rows, refuse_book, width=4 * pair.levels, file=pair.book_file)
+    step = max(_PIECE // (4 * pair.levels), 1000)
+    while True:
+        start, message, book = messages.taken, messages.take(step), books.take(step)
+        if len(message) != len(book):
+            _refuse_lengths(pair, messages.count(), books.count())
+        if not len(book):
+            break
+        yield start, message, book
+    if not messages.taken:
+        raise DataError("is empty. Allowed: one row per message.", file=pair.message_file)
+
+
+def _refuse_lengths(pair: Pair, messages: int, books: int) -> NoReturn:
+    for rows, file in ((messages, pair.message_file), (books, pair.book_file)):
+        if rows == 0:
+            raise DataError("is empty. Allowed: one row per message.", file=file)
+    raise DataError(
+        f"has {messages} rows, {pair.book_file} has {books}. Allowed: one book row per message.", file=pair.message_file
+    )
+
+
+def _one_row(line: bytes, schema: Schema, file: str, row: int) -> pl.DataFrame:
+    """Return the line as a table of one row, or say which field of it is no number."""
+    if b"\x00" in line:
+        raise DataError("holds zero bytes, so it is not a text table.", file=file, row=row)
     types = {name: column.dtype for name, column in schema.columns.items()}
-    width = data[: data.find(b"\n") if b"\n" in data else None].count(b",") + 1
-    if width != len(types):
-        _wrong_width(width, len(types), file, 1)
-    try:
-        frame = pl.read_csv(data, has_header=False, schema=types, quote_char=None)
-        whole = not any(frame.null_count().row(0))
-    except pl.exceptions.PolarsError:
-        whole = False
-    if not whole:
-        _refuse_text(data, types, file)
-    return frame
-
-
-def _refuse_text(data: bytes, types: dict[str, Any], file: str) -> NoReturn:
-    for number, line in enumerate(data.splitlines(), start=1):
-        fields = line.split(b",")
-        if len(fields) != len(types):
-            _wrong_width(len(fields), len(types), file, number)
-        for field, (name, dtype) in zip(fields, types.items(), strict=True):
-            if not _is_number(field, whole=dtype == pl.Int64):
-                kind = "a whole number" if dtype == pl.Int64 else "a number"
-                text = field[:40].decode("utf-8", "replace")
-                raise DataError(f"{name} must be {kind}; got {text!r}.", file=file, row=number)
-    raise DataError("is not a table of numbers.", file=file)
-
-
-def _is_number(field: bytes, *, whole: bool) -> bool:
-    if whole:
-        return re.fullmatch(rb"[+-]?\d{1,18}", field) is not None
-    return re.fullmatch(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", field) is not None
-
-
-def _wrong_width(got: int, needed: int, file: str, row: int) -> NoReturn:
-    raise DataError(f"has {got} columns. Allowed: {needed}.", file=file, row=row)
+    fields = line.rstrip(b"\r").split(b",")
+    if len(fields) != len(types):
+        if not line.strip():
+            raise DataError("is empty. Allowed: one row of numbers a line.", file=file, row=row if row > 1 else None)
+        raise DataError(f"has {len(fields)} columns. Allowed: {len(types)}.", file=file, row=row)
+    for field, (name, dtype) in zip(fields, types.items(), strict=True):
+        if not re.fullmatch(_WHOLE if dtype == pl.Int64 else _DECIMAL, field):
+            kind = "a whole number" if dtype == pl.Int64 else "a number without exponent"
+            text = field[:40].decode("utf-8", "replace")
+            raise DataError(f"{name} must be {kind}; got {text!r}.", file=file, row=row)
+    values = [int(f) if dtype == pl.Int64 else float(f) for f, dtype in zip(fields, types.values(), strict=True)]
+    return pl.DataFrame({name: pl.Series([v], dtype=t) for (name, t), v in zip(types.items(), values, strict=True)})
 
 
 # --- columns to tables -------------------------------------------------------------------------------------------
@@ -270,55 +296,57 @@ def _midnight(date: str, file: str) -> int:
     return (int(noon.timestamp()) - 43_200) * 1_000_000_000
 
 
-def _keys(messages: pl.DataFrame, pair: Pair) -> list[pl.Series]:
-    # Seconds have up to 9 decimals in front of which a float64 keeps 5 digits: rounding to whole nanoseconds is exact.
-    nanoseconds = (messages["time"] * 1e9).round(0).cast(pl.Int64) + _midnight(pair.date, pair.message_file)
-    return [
-        pl.repeat(pair.symbol, messages.height, dtype=pl.String, eager=True).alias("symbol"),
-        nanoseconds.cast(TIME).alias("ts"),
-        pl.int_range(messages.height, dtype=pl.Int64, eager=True).alias("seq"),
-    ]
-
-
-def _events(messages: pl.DataFrame, pair: Pair) -> pl.DataFrame:
-    frame = messages.select(
-        *_keys(messages, pair),
-        pl.col("id").alias("order_id"),
-        pl.lit(pl.Series(EVENT_KINDS)).gather(pl.col("type") - 1).alias("kind"),
-        pl.when(_HALT).then(0).otherwise(pl.col("direction")).cast(pl.Int8).alias("side"),
-        pl.when(_HALT).then(pl.col("price")).otherwise(pl.col("price") / TICK).alias("price_ticks"),
-        pl.col("size").cast(pl.Float64).alias("quantity"),
+def _events(messages: Array, pair: Pair, start: int) -> pl.DataFrame:
+    """Return the messages as `BookEvents`; the parser has held every row against the schema's rules."""
+    kind, order_id, size, price, direction = (np.ascontiguousarray(messages[:, k]) for k in range(1, 6))
+    halt = kind == 7
+    return pl.DataFrame(
+        {
+            "symbol": pl.repeat(pair.symbol, len(messages), dtype=pl.String, eager=True),
+            "ts": pl.Series(messages[:, 0] + _midnight(pair.date, pair.message_file)).cast(TIME),
+            "seq": np.arange(start, start + len(messages)),
+            "order_id": order_id,
+            "kind": pl.Series(EVENT_KINDS).gather(kind - 1),
+            "side": np.where(halt, 0, direction).astype(np.int8),
+            "price_ticks": np.where(halt, price, price / TICK),
+            "quantity": size.astype(np.float64),
+        }
     )
-    return BOOK_EVENTS.check(frame, file=pair.message_file)
 
 
-def _depth(book: pl.DataFrame, pair: Pair, messages: pl.DataFrame) -> pl.DataFrame:
-    columns, broken = [], []
+def _depth(book: Array, events: pl.DataFrame) -> pl.DataFrame:
+    """Return the book rows as `Depth`; the parser has held every row against the schema's rules."""
+    columns = np.ascontiguousarray(book.T)
+    frame = events.select("symbol", "ts", "seq")
+    for level in range(book.shape[1] // 4):
+        for side, at in (("bid", 4 * level + 2), ("ask", 4 * level)):
+            pair = [pl.Series(f"{side}_{what}_{level + 1}", columns[at + i]) for i, what in enumerate(_OF_A_LEVEL)]
+            if not columns[at + 1].all():
+                there = pair[1] > 0
+                pair = [series.zip_with(there, pl.Series([None], dtype=pl.Int64)) for series in pair]
+            frame = frame.hstack(pair)
+    return frame
+
+
+def _refuse_book_row(row: dict[str, int], pair: Pair, number: int) -> NoReturn:
+    """Say what is wrong with a book row of whole numbers."""
+    depth: dict[str, Any] = {"symbol": pair.symbol, "ts": 0, "seq": 0}
     for level in range(1, pair.levels + 1):
         for side, dummy in (("bid", -EMPTY), ("ask", EMPTY)):
-            price, size = pl.col(f"{side}_price_{level}"), pl.col(f"{side}_size_{level}")
-            empty = (price == dummy) & (size == 0)
-            broken.append(~(empty | ((size > 0) & (price > 0) & (price % TICK == 0))))
-            columns.append(pl.when(~empty).then(price // TICK).alias(f"{side}_price_ticks_{level}"))
-            columns.append(pl.when(~empty).then(size).alias(f"{side}_quantity_{level}"))
-    bad = book.select(pl.any_horizontal(broken).alias("bad"))["bad"]
-    if bad.any():
-        row = int(bad.arg_true()[0])
-        _refuse_book_row(book.row(row, named=True), pair, row)
-    return depth_schema(pair.levels).check(book.select(*_keys(messages, pair), *columns), file=pair.book_file)
-
-
-def _refuse_book_row(row: dict[str, int], pair: Pair, index: int) -> NoReturn:
-    for level in range(1, pair.levels + 1):
-        for side, dummy in (("ask", EMPTY), ("bid", -EMPTY)):
             price, size = row[f"{side}_price_{level}"], row[f"{side}_size_{level}"]
-            if not ((price == dummy and size == 0) or (size > 0 and price > 0 and price % TICK == 0)):
+            empty = price == dummy and size == 0
+            if not (empty or (size > 0 and price > 0 and price % TICK == 0)):
                 raise DataError(
                     f"{side} level {level} has price {price} and size {size}. Allowed: size above 0 and a positive "
                     f"multiple of {TICK} (1 cent); an empty level is {dummy} with size 0.",
                     file=pair.book_file,
-                    row=index + 1,
+                    row=number,
                 )
+            depth[f"{side}_price_ticks_{level}"] = None if empty else price // TICK
+            depth[f"{side}_quantity_{level}"] = None if empty else size
+    schema = depth_schema(pair.levels)
+    frame = pl.DataFrame({name: [value] for name, value in depth.items()})
+    schema.check(frame, file=pair.book_file, first_row=number)
     raise AssertionError("a broken row was announced and none was found")
 
 
@@ -331,24 +359,12 @@ def _trades(events: pl.DataFrame) -> pl.DataFrame:
     return TRADES.check(trades)
 
 
-def _verify(messages: pl.DataFrame, book: pl.DataFrame) -> dict[str, Any]:
+def _verified(replay: "Replay", levels: int, seconds: float) -> dict[str, Any]:
     """Return the two fractions of the rows after the first (null when there are none), and how fast they came."""
-    from difffinance.data.verification import count_exact
-
-    arrays = [messages[c].to_numpy() for c in ("type", "price", "size", "direction")]
-    arrays = [np.ascontiguousarray(a) for a in arrays]
-    table = book.to_numpy()  # (rows, 4 L), column by column in memory
-    count_exact(
-        *(a[:1] for a in arrays), np.asfortranarray(table[:1])
-    )  # compiles or loads the kernel outside the measured time
-    start = time.perf_counter()
-    one_step, resync = count_exact(*arrays, table)
-    seconds = time.perf_counter() - start
-    compared = book.height - 1
-    levels = book.width // 4
+    compared = replay.rows - 1
     return {
-        "one_step_exact": one_step / compared if compared and levels > 1 else None,
-        "resync_exact": resync / compared if compared else None,
-        "messages": messages.height,
-        "messages_per_second": messages.height / seconds,
+        "one_step_exact": replay.one_step / compared if compared and levels > 1 else None,
+        "resync_exact": replay.resync / compared if compared else None,
+        "messages": replay.rows,
+        "messages_per_second": replay.rows / seconds,
     }
