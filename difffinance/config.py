@@ -162,6 +162,9 @@ class BacktestConfig(Branch):
     min_order: Fraction = Field(1e-4, description="smaller orders are not sent, fraction of wealth")
     fee_bps: NotNegative = Field(0.5, description="commission and fees of each side, bps of value")
     half_spread_bps: NotNegative = Field(0.5, description="half of the quoted spread, bps of price")
+    cost_draws: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        100, description="draws of the cost law behind the band of a backtest; 0: no band"
+    )
     index_dollar_volume: Positive = Field(
         3e10, description="daily dollar volume assumed for an index, which has no volume of its own that can be traded"
     )

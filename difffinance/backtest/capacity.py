@@ -26,6 +26,7 @@ def _row(run: WalkForward, number: int, column: Column) -> dict[str, object]:
     metrics = run.result(number).metrics
     twin = Column(column.signal, column.executor, column.capital, impact=False)
     loss = loss_se = detectable = None
+    band = run.bands[number].interval("sharpe") if number in run.bands else None
     if twin in run.columns:
         with_, without = run.returns[:, number], run.returns[:, run.columns.index(twin)]
         loss, loss_se, detectable = paired_loss(with_, without, run.periods_per_year)
@@ -34,6 +35,8 @@ def _row(run: WalkForward, number: int, column: Column) -> dict[str, object]:
         "executor": column.executor,
         "capital": column.capital,
         **{name: metrics[name] for name in ("sharpe", "sharpe_se", "cagr", "volatility", "max_drawdown")},
+        "sharpe_lower": None if band is None else band[0],
+        "sharpe_upper": None if band is None else band[1],
         "sharpe_loss": loss,
         "sharpe_loss_se": loss_se,
         "smallest_detectable": detectable,

@@ -1,6 +1,7 @@
 """The result of a walk: its columns, what each did, and each as a `BacktestResult`."""
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ import polars as pl
 from difffinance.backtest.metrics import Metrics, compute_metrics
 from difffinance.backtest.reference import Ledger
 from difffinance.backtest.sharpe import sharpe_ratio
+from difffinance.backtest.uncertainty import Band
 from difffinance.errors import InputError
 from difffinance.records import Array, BacktestResult
 from difffinance.schemas import EQUITY
@@ -45,6 +47,7 @@ class WalkForward:
     unfilled: Array  # (N,) orders into bars without trading
     periods_per_year: int
     notes: tuple[str, ...]
+    bands: Mapping[int, Band] = field(default_factory=dict)  # of the columns with impact, where draws were given
 
     def find(self, signal: str, executor: str, capital: float, *, impact: bool = True) -> int:
         """Return the number of a column."""

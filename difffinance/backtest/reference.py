@@ -8,16 +8,20 @@ and V buying and selling back leaves no profit (Huberman & Stanzl 2004), and it 
     path open x (1 + side x (half spread + temporary * sigma * |v|^exponent)) + raw open x permanent * sigma * v / 2
 
 (Almgren et al. 2005: the trade itself pays half of its own permanent impact; of the raw price, like the shift: half
-of the path's price would leave a second-order profit to whoever sells first and buys back). Holdings are marked at
+of the path's price would leave a second-order profit to whoever sells first and buys back). Under a propagator there
+is no permanent part: the temporary one fades over the bars after the trade as its kernel says, a trade meets the mean
+of what is left during its bar, and the close shows what is left at its end. Holdings are marked at
 the column's own path, so a holder gains on paper what his buying moved (`Ledger.paper_gain`); selling takes it back.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from difffinance.errors import InputError
 from difffinance.market.costs import check_cost_law
+from difffinance.market.transient import period_kernels
 from difffinance.records import Array, CostLaw
 
 
@@ -29,7 +33,8 @@ class Charges:
     half_spread: float
     temporary: Array  # (N,)
     permanent: Array  # (N,)
-    exponent: float
+    exponent: Array  # (N,)
+    fading: tuple[CostLaw, ...] = ()  # N propagators, or none
 
     @classmethod
     def of_law(cls, law: CostLaw | None, impact: Array, *, fee_bps: float, half_spread_bps: float) -> "Charges":
@@ -38,15 +43,26 @@ class Charges:
         if law is None:
             if impact.any():
                 raise InputError("columns with impact need a cost law. Allowed: costs=load_costs(symbol).")
-            return cls(fee_bps / 1e4, half_spread_bps / 1e4, np.zeros(len(impact)), np.zeros(len(impact)), 1.0)
-        law = check_cost_law(law)
-        return cls(
-            fee_bps / 1e4,
-            half_spread_bps / 1e4,
-            np.where(impact, law.temporary, 0.0),
-            np.where(impact, law.permanent, 0.0),
-            law.exponent,
-        )
+            law, impact = _FREE, np.zeros(len(impact), dtype=bool)
+        charges = cls.of_laws([law] * len(impact), fee_bps=fee_bps, half_spread_bps=half_spread_bps)
+        felt = np.where(impact, 1.0, 0.0)
+        return replace(charges, temporary=felt * charges.temporary, permanent=felt * charges.permanent)
+
+    @classmethod
+    def of_laws(cls, laws: Sequence[CostLaw], *, fee_bps: float, half_spread_bps: float) -> "Charges":
+        """Return the charges of columns that each feel their own law (draws of one law, all with a decay or none)."""
+        laws = [check_cost_law(law) for law in laws]
+        decays = {law.decay is None for law in laws}
+        if len(decays) > 1:
+            raise InputError("columns of one market must all fade or all not. Allowed: draws of one cost law.")
+        columns = {
+            name: np.array([getattr(law, name) for law in laws]) for name in ("temporary", "permanent", "exponent")
+        }
+        fading = tuple(laws) if decays == {False} else ()
+        return cls(fee_bps / 1e4, half_spread_bps / 1e4, **columns, fading=fading)
+
+
+_FREE = CostLaw("metaorder_prior", 0.0, 1.0, 0.0, (0.0, 0.0), (1.0, 1.0), (0.0, 0.0), "no impact")
 
 
 @dataclass(frozen=True)
@@ -78,8 +94,8 @@ class Ledger:
         `equity(no impact, same orders) - equity` is the accumulated temporary and permanent costs and extra fees
         minus this.
         """
-        before = np.vstack([np.zeros(self.shift.shape[1]), self.shift[:-1]])
-        paid = np.cumsum(self.quantity * raw_open[:, None] * before, axis=0)
+        met = self.path_open - raw_open[:, None]
+        paid = np.cumsum(self.quantity * met, axis=0)
         return self.position * raw_close[:, None] * self.shift - paid
 
 
@@ -93,6 +109,7 @@ class ReferenceMarket:
         self.raw_open, self.raw_close, self.charges = raw_open, raw_close, charges
         self.cash = np.array(capital, dtype=float)
         self.position, self.shift = np.zeros(shape[1]), np.zeros(shape[1])
+        self._residue = _Residue(charges.fading, shape)
         self.bar = 0
         self.ledger = Ledger(**{f.name: np.zeros(shape) for f in fields(Ledger)})
 
@@ -109,15 +126,19 @@ class ReferenceMarket:
         charges, row = self.charges, self.bar
         v = quantity / volume
         side = np.sign(quantity)
-        path_open = self.raw_open[row] * (1.0 + self.shift)
+        met = self._residue.during(row) if charges.fading else self.shift
+        path_open = self.raw_open[row] * (1.0 + met)
         temporary = charges.temporary * sigma * np.abs(v) ** charges.exponent
-        own = 0.5 * charges.permanent * sigma * np.abs(v) / (1.0 + self.shift)  # fraction of the path's open
+        own = 0.5 * charges.permanent * sigma * np.abs(v) / (1.0 + met)  # fraction of the path's open
         fill = path_open * (1.0 + side * (charges.half_spread + temporary + own))
         value = np.abs(quantity) * path_open
         fees = charges.fee * np.abs(quantity) * fill
         self.cash = self.cash - quantity * fill - fees
         self.position = self.position + quantity
-        self.shift = self.shift + charges.permanent * sigma * v
+        if charges.fading:
+            self.shift = self._residue.after(row, side * temporary)
+        else:
+            self.shift = self.shift + charges.permanent * sigma * v
         wealth = self.wealth(self.raw_close[row])
         self._check(fill, wealth)
         entries = {
@@ -146,6 +167,26 @@ class ReferenceMarket:
                 f"column {bad[0]} is ruined in bar {self.bar}: fill price {fill[bad[0]]:g}, wealth {wealth[bad[0]]:g}. "
                 "Allowed: orders that leave both above 0; lower backtest.max_leverage or backtest.max_participation."
             )
+
+
+class _Residue:
+    """What past trades left in the price under propagators; (T, N) pushes and kernels."""
+
+    def __init__(self, laws: tuple[CostLaw, ...], shape: tuple[int, int]) -> None:
+        if laws:
+            self.pushes = np.zeros(shape)
+            kernels = {law: period_kernels(law, shape[0]) for law in set(laws)}
+            self.in_bar = np.stack([kernels[law][0] for law in laws], axis=1)
+            self.at_close = np.stack([kernels[law][1] for law in laws], axis=1)
+
+    def during(self, row: int) -> Array:
+        """Return the mean displacement during bar `row` that earlier bars left, as a fraction of the raw price."""
+        return np.einsum("tn,tn->n", self.pushes[:row], self.in_bar[row:0:-1])
+
+    def after(self, row: int, push: Array) -> Array:
+        """Take in the bar's own temporary impact; return the displacement at its close."""
+        self.pushes[row] = push
+        return np.einsum("tn,tn->n", self.pushes[: row + 1], self.at_close[row::-1])
 
 
 def replay_orders(

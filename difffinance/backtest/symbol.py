@@ -18,6 +18,7 @@ from difffinance.config import Config
 from difffinance.data.loading import has_bars, load_bars
 from difffinance.data.store import Lake, Progress, atomic_folder, no_progress, write_json
 from difffinance.errors import InputError, NotInLakeError
+from difffinance.market.costs import draw_cost_laws
 from difffinance.records import BacktestResult, BarsTable
 from difffinance.schemas import EQUITY
 
@@ -50,11 +51,19 @@ def backtest_symbol(
         bars, config=config, lake=lake, seed=seed, checkpoint=checkpoint, notes=notes, progress=progress,
         names=EXECUTORS if executor == "diffusion" else EXECUTORS[:2],
     )  # fmt: skip
+    law = _costs(symbol, config, lake)
     run = run_walk_forward(
-        traders, bars, costs=_costs(symbol, config, lake), config=config.backtest, seed=seed, progress=progress
+        traders,
+        bars,
+        costs=law,
+        config=config.backtest,
+        seed=seed,
+        draws=draw_cost_laws(law, np.random.default_rng([seed, 4]), config.backtest.cost_draws),
+        progress=progress,
     )
     capital = config.backtest.capital
-    chosen = run.result(run.find(signal, executor, capital, impact=impact))
+    number = run.find(signal, executor, capital, impact=impact)
+    chosen, band = run.result(number), run.bands.get(number)
     without = run.result(run.find(signal, executor, capital, impact=False))
     notes = [*notes, *run.notes]
     answer = {
@@ -65,6 +74,9 @@ def backtest_symbol(
         "seed": seed,
         "metrics": chosen.metrics,
         "without_impact": without.metrics,
+        "cost_band95": None
+        if band is None
+        else {k: band.interval(k) for k in ("sharpe", "total_return", "impact_bps")},
         "orders": chosen.orders.height,
         "rivals": judge_rivals(run, capital=capital, impact=impact, chosen=(signal, executor)),
         "source": bars.source,

@@ -16,6 +16,7 @@ from difffinance.backtest.columns import Column, WalkForward
 from difffinance.backtest.engine import largest_gap, run_vectorbt
 from difffinance.backtest.reference import Charges, Ledger, ReferenceMarket
 from difffinance.backtest.signals import make_forecast
+from difffinance.backtest.uncertainty import Band, replay_band
 from difffinance.config import BacktestConfig
 from difffinance.data.store import Progress, no_progress
 from difffinance.errors import InputError
@@ -70,13 +71,15 @@ def run_walk_forward(
     impacts: Sequence[bool] = (True, False),
     seed: int = 7,
     paired: bool = True,
+    draws: Sequence[CostLaw] = (),
     progress: Progress = no_progress,
 ) -> WalkForward:
     """Walk every signal x trader x capital x world forward in one pass over the bars.
 
     `capitals` defaults to `config.capital`. With `paired`, columns with and without impact draw the same random
     numbers, at the price of two calls of each trader per bar; without, a trader sees all its columns in one call.
-    Wealth is accounted for by vectorbt and must agree with the reference simulator.
+    Wealth is accounted for by vectorbt and must agree with the reference simulator. `draws` of the cost law
+    (`market.costs.draw_cost_laws`) give every column with impact its band (`uncertainty`).
     """
     history = read_history(bars, config)
     columns = _make_columns(signals, traders, capitals or (config.capital,), impacts)
@@ -112,7 +115,37 @@ def run_walk_forward(
         unfilled,
         config.periods_per_year,
         notes,
+        _bands(market.ledger, columns, history, first, draws, config),
     )
+
+
+def _bands(
+    ledger: Ledger,
+    columns: tuple[Column, ...],
+    history: BarHistory,
+    first: int,
+    draws: Sequence[CostLaw],
+    config: BacktestConfig,
+) -> dict[int, Band]:
+    """Return the band of each column with impact; orders were decided on the expectations of the bar before."""
+    known = (history.sigma > 0) & (history.volume > 0)
+    sigma, volume = (np.where(known, x, 1.0)[first - 1 : -1] for x in (history.sigma, history.volume))
+    return {
+        number: replay_band(
+            ledger.quantity[:, number],
+            history.open[first:],
+            history.close[first:],
+            sigma,
+            volume,
+            draws,
+            capital=column.capital,
+            fee_bps=config.fee_bps,
+            half_spread_bps=config.half_spread_bps,
+            periods_per_year=config.periods_per_year,
+        )
+        for number, column in enumerate(columns)
+        if column.impact and draws
+    }
 
 
 def _make_columns(

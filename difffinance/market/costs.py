@@ -6,6 +6,8 @@ estimation of equity market impact", Risk 18(7), 2005: `I = permanent * sigma * 
 `J = I / 2 + temporary * sigma * sgn(X) |X / (V T)|^exponent`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -81,6 +83,38 @@ def check_cost_law(law: object) -> CostLaw:
         f"trades cannot be charged by {given}: a law of signed flow is a description of the market, not a price list. "
         f"Allowed: a CostLaw of kind {' or '.join(_KINDS)}, e.g. load_costs('SPX')."
     )
+
+
+def draw_cost_laws(law: CostLaw, rng: np.random.Generator, count: int) -> tuple[CostLaw, ...]:
+    """Return laws drawn from the errors that `law` states, normal with its 95% intervals.
+
+    Of a prior, temporary, exponent and permanent are independent (no correlation was published), and draws without a
+    cost (temporary at or below 0) or with a permanent part below 0 are drawn again. Of a propagator, ln(temporary)
+    and exponent have the stated correlation, and what the decay exceeds `1 - exponent` by is kept, so that a drawn
+    law is as far from free round trips as the fitted one.
+    """
+    law = check_cost_law(law)
+    drawn: list[CostLaw] = []
+    while len(drawn) < count:
+        z = rng.standard_normal(3)
+        exponent = law.exponent + z[0] * _error(law.exponent_ci)
+        if law.decay is None:
+            temporary = law.temporary + z[1] * _error(law.temporary_ci)
+            permanent = law.permanent + z[2] * _error(law.permanent_ci)
+            if temporary > 0.0 and permanent >= 0.0 and exponent > 0.0:
+                drawn.append(replace(law, temporary=temporary, exponent=exponent, permanent=permanent))
+            continue
+        slope = law.correlation * z[0] + np.sqrt(1.0 - law.correlation**2) * z[1]
+        low, high = law.temporary_ci
+        temporary = float(law.temporary * np.exp(slope * np.log(high / low) / (2.0 * _NORMAL_975)))
+        decay = 1.0 - exponent + (law.decay - 1.0 + law.exponent)
+        if 0.0 < exponent <= 1.0 and 0.0 <= decay < 1.0:
+            drawn.append(replace(law, temporary=temporary, exponent=exponent, decay=decay))
+    return tuple(drawn)
+
+
+def _error(interval: tuple[float, float]) -> float:
+    return (interval[1] - interval[0]) / (2.0 * _NORMAL_975)
 
 
 def temporary_impact(law: CostLaw, participation: ArrayLike, sigma: ArrayLike, *, duration: ArrayLike = 1.0) -> Array:

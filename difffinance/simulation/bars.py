@@ -6,11 +6,14 @@ trades cause. What a trade is charged is the `CostLaw` plus a linear cost; other
 displacement. A table of opponents that is all zero means: unknown, and they respond as the cost law has it on average.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from difffinance.diffusion.features import EMA_KEPT, FLOW_KEPT, FLOW_PERSISTENCE, pooled_flow
+from difffinance.errors import InputError
+from difffinance.market.costs import check_cost_law
 from difffinance.market.observation import (
     NO_LIMIT,
     OPPONENT_INDEX,
@@ -19,7 +22,7 @@ from difffinance.market.observation import (
     opponent_vector,
     state_vector,
 )
-from difffinance.records import Array, Conditions
+from difffinance.records import Array, Conditions, CostLaw
 from difffinance.simulation.bar_parameters import BarParameters, estimate_bar_parameters
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "BarSimulation",
     "Outlook",
     "Scenario",
+    "charge_scenarios",
     "draw_scenarios",
     "estimate_bar_parameters",
     "opponent_outlook",
@@ -109,6 +113,24 @@ def draw_scenarios(parameters: BarParameters, batch: int, rng: np.random.Generat
         arbitrageurs=counts[2],
         informed=counts[3],
         history_known=sometimes(0.5),
+    )
+
+
+def charge_scenarios(scenario: Scenario, laws: Sequence[CostLaw]) -> Scenario:
+    """Return the scenarios with row i charged by law i (modulo their number): one law, or draws of it.
+
+    What a step leaves in the price of later ones is linear here, so a law that fades is refused.
+    """
+    laws = [check_cost_law(law) for law in laws]
+    if not laws or any(law.decay is not None for law in laws):
+        raise InputError("simulated bars take one cost law or more, without decay. Allowed: load_costs(symbol), draws.")
+    rows = np.arange(len(scenario)) % len(laws)
+    return replace(
+        scenario,
+        **{
+            name: np.array([getattr(law, name) for law in laws])[rows]
+            for name in ("temporary", "exponent", "permanent")
+        },
     )
 
 

@@ -4,10 +4,12 @@ import pytest
 
 from difffinance.agents.garleanu_pedersen import GarleanuPedersenTrader
 from difffinance.errors import InputError
+from difffinance.market.costs import almgren_prior, draw_cost_laws
 from difffinance.records import Conditions
 from difffinance.simulation.bars import (
     BarParameters,
     BarSimulation,
+    charge_scenarios,
     draw_scenarios,
     estimate_bar_parameters,
     plan_response,
@@ -132,3 +134,14 @@ def test_unknown_opponents_are_an_all_zero_table():
     conditions: Conditions = market.conditions()
     assert (conditions.opponents[unknown] == 0).all() and 0.4 < unknown.mean() < 0.6
     assert (conditions.opponents[~unknown] != 0).any(axis=1).all()
+
+
+def test_draws_of_a_cost_law_are_what_episodes_are_charged():
+    """The spread of the temporary cost over episodes of one trader is that of the draws."""
+    rng = np.random.default_rng(8)
+    laws = draw_cost_laws(almgren_prior(), rng, 50)
+    scenario = charge_scenarios(draw_scenarios(CALM, 100, rng), laws)
+    assert scenario.temporary[:50].tolist() == scenario.temporary[50:].tolist() == [law.temporary for law in laws]
+    assert scenario.exponent[7] == laws[7].exponent and scenario.permanent[93] == laws[43].permanent
+    with pytest.raises(InputError, match="one cost law"):
+        charge_scenarios(scenario, [])
