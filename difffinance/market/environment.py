@@ -1,27 +1,20 @@
-"""The market that agents trade in, `book` mode: a limit order book, background flow, and seats that act in steps."""
+"""The market that agents trade in: seats that act in steps, in one of the modes of `market.session`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
-from difffinance.market.engine import FILLS
-from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID, act_all
-from difffinance.market.flow import LOG_VALUE, NOW, activity
-from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, NO_LIMIT, OPPONENTS, PARTICIPANTS, STATE
-from difffinance.market.rules import session_rules
-from difffinance.market.scale import WARM_UP_SECONDS, measure_flow
-from difffinance.market.venue import Venue
-from difffinance.market.views import History, Tables, observe, remember
-from difffinance.records import Array, Instrument, MarketState, Step
+from difffinance.market.observation import ACTION, KINDS, NO_LIMIT, PARTICIPANTS
+from difffinance.market.session import Seating, open_session
+from difffinance.records import Array, MarketState, Step
 
-LEVELS = 5
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
 HIGH = np.array([NO_LIMIT, *[NO_LIMIT, NO_LIMIT] * 4, 1.0])
-_LARGEST_ACCOUNT = 1e15  # ticks times lots: far inside 64 bits, where accounts are counted
-_ESTIMATE_MEMORY = 0.95  # of the public estimate's error, per step
+Refusal = tuple[int, str, int]  # seat, reason, count
 
 
 class MarketEnvironment:
@@ -30,7 +23,9 @@ class MarketEnvironment:
     `kinds` names the kind of each seat (default: the order of `observation.KINDS`, repeating); it decides who sees
     which signal and in which pool the others see it (`observation.PARTICIPANTS`). An episode has `num_steps` steps of
     `config.step_seconds` (default: to the end of the session). `seed` makes every episode reproducible;
-    `reset(seed)` starts a given one.
+    `reset(seed)` starts a given one. `latency` (one number or one per seat, seconds) is the time from a decision to
+    the arrival of its orders: the background goes on meanwhile, what arrives earlier is served first, and an action
+    may take several steps on its way. Its prices and quantities refer to what the seat knew when it decided.
 
     After each step `events` and `fills` hold its log, `last_actions` (N, 10) what was understood (zeros where a seat's
     action was refused), and `refusals` counts refused orders and actions of the episode by reason.
@@ -45,170 +40,163 @@ class MarketEnvironment:
         agents: AgentsConfig | None = None,
         kinds: Sequence[str] | None = None,
         num_steps: int | None = None,
+        latency: float | Sequence[float] = 0.0,
     ) -> None:
         self.config, self.agents = config or MarketConfig(), agents or AgentsConfig()
         self.num_agents = num_agents
         self.kinds = tuple(kinds) if kinds is not None else tuple(KINDS[i % len(KINDS)] for i in range(num_agents))
         _check(num_agents, self.kinds, num_steps)
-        _check_accounts(self.agents, self.config)
         self.num_steps = num_steps or max(int(self.config.session_seconds / self.config.step_seconds), 1)
-        self.instrument = Instrument(self.config.symbol, self.config.tick_size, self.config.lot_size)
-        self.rules = session_rules(self.config)
-        self.scale = measure_flow(self.config)
-        self._kinds = np.array([KINDS.index(PARTICIPANTS[k].pool) for k in self.kinds], np.int64)
+        self.latency = _latency(latency, num_agents, self.num_steps * self.config.step_seconds)
+        seating = Seating(self.kinds, self.latency, self.num_steps, self.agents)
+        self.session = open_session(getattr(self.config, "mode", "book"), self.config, seating)
         self._seeds = np.random.SeedSequence(seed)
         self._started = False
 
     def reset(self, seed: int | None = None) -> MarketState:
-        """Start an episode: a fresh book filled by the background, accounts as configured."""
-        sequence = self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(seed)
-        self._rng_flow, self._rng_signal, self._rng_turn = (np.random.default_rng(s) for s in sequence.spawn(3))
-        n, lots = self.num_agents, self.instrument.to_lots(self.agents.inventory)
-        self.venue = Venue(self.config, self.rules, np.full(n, self.agents.capital), np.full(n, lots, np.int64))
-        self.venue.flow.clock[NOW] = -WARM_UP_SECONDS
-        self.venue.run_flow(self._rng_flow, 0.0)
-        self.venue.clear_step()
-        self.venue.set_starting_wealth()
-        mid = self.venue.floor.marks[MID]
-        self._history = History(np.zeros(10), np.zeros(5), np.zeros(3), np.array([mid]), np.zeros((n, 3)))
-        self._tables = Tables(
-            np.zeros((n, len(STATE))), np.zeros((n, len(OPPONENTS))), np.zeros((n, len(CONSTRAINTS))),
-            np.zeros((2, LEVELS, 2), np.int64), np.zeros(n),
-        )  # fmt: skip
-        self._estimate_error = self._rng_signal.standard_normal()
+        """Start an episode: a fresh market, accounts as configured."""
+        self.session.start(self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(seed))
         self.refusals: dict[str, int] = {}
         self._step, self._started = 0, True
-        return self._observe()
+        return self.state()
 
-    def step(self, actions: Sequence[Array] | Array) -> Step:
+    def step(self, actions: Sequence[Array | Exception] | Array) -> Step:
         """Carry out one action per seat, `(N, 10)`, then `step_seconds` of background flow.
 
         Rewards are changes of wealth, quote currency. `info["refused"]` lists what was refused in this step with
-        seat, reason and count; the market goes on without it.
+        seat, reason and count; the market goes on without it. An exception in place of an action is an agent that
+        failed: it is refused as `agent_raised`.
         """
         if not self._started or self._step >= self.num_steps:
             raise InputError(f"the episode of {self.num_steps} steps is not running. Call reset() first.")
-        venue, before = self.venue, self._tables.wealth.copy()
-        venue.clear_step()
-        table, valid, refused = self._read(actions)
-        self.last_actions = table
-        # Four quotes, a market order and every cancellation of each seat.
-        venue.make_room(self.num_agents * (6 + self.config.max_resting_orders))
-        now, turn = self._step * self.config.step_seconds, self._rng_turn.permutation(self.num_agents)
-        act_all(venue.floor, round(now * 1e9), table, turn, valid, self.step_volume)
-        venue.run_flow(self._rng_flow, (self._step + 1) * self.config.step_seconds)
-        remember(venue.floor, self._history)
+        session = self.session
+        session.actions[:], session.valid[:], refused = read_actions(actions, self.num_agents)
+        session.advance()
         self._step += 1
-        state = self._observe()
-        for seat, code in zip(*np.nonzero(venue.floor.refused), strict=True):
-            refused.append((int(seat), reasons.NAMES[code], int(venue.floor.refused[seat, code])))
+        if session.refused.any():
+            for seat, code in zip(*np.nonzero(session.refused), strict=True):
+                refused.append((int(seat), reasons.NAMES[code], int(session.refused[seat, code])))
         for _, reason, count in refused:
             self.refusals[reason] = self.refusals.get(reason, 0) + count
         info = {
             "refused": [{"seat": s, "reason": r, "count": c} for s, r, c in refused],
-            "trades": int(venue.floor.top[FILLS]),
+            "trades": session.trades,
             "seconds": self._step * self.config.step_seconds,
         }
-        return Step(state, self._tables.wealth - before, self._step >= self.num_steps, info)
+        return Step(self.state(), session.rewards.copy(), self._step >= self.num_steps, info)
+
+    def state(self) -> MarketState:
+        """Return what the market shows now: the state that the last `reset` or `step` returned."""
+        shown, tables = self.session.public(), self.session.tables
+        return MarketState(
+            self._step, shown.mid, shown.ask - shown.bid, shown.bid, shown.ask, shown.depth, shown.last_volume,
+            shown.halted, tuple(tables.state.copy()), tuple(tables.opponents.copy()),
+            tuple(tables.constraints.copy()),
+        )  # fmt: skip
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the running market: arrays by name, and under `state` plain numbers (random generators included).
+
+        `restore` on an environment of the same arguments goes on from it, the same to the byte. Agents keep their
+        own memory and random numbers. `market.snapshot` writes it to a file.
+        """
+        if not self._started:
+            raise InputError("there is no market to save. Call reset() first.")
+        saved = self.session.save()
+        arrays = {name: held for name, held in saved.items() if isinstance(held, np.ndarray)}
+        generators = {name: held for name, held in saved.items() if name not in arrays}
+        state = {"step": self._step, "refusals": dict(self.refusals), "generators": generators, "fits": self._fits()}
+        return {"state": state, "arrays": arrays, "seeds": self._seeds.n_children_spawned}
+
+    def restore(self, snapshot: dict[str, Any]) -> MarketState:
+        """Go back to a `snapshot` and return its state."""
+        state = snapshot["state"]
+        if state["fits"] != self._fits():
+            raise InputError("the snapshot is of another market. Allowed: one with the same arguments as this one.")
+        if not self._started:
+            self.reset(seed=0)
+        self.session.load(snapshot["arrays"] | state["generators"])
+        self._seeds = np.random.SeedSequence(self._seeds.entropy, n_children_spawned=snapshot["seeds"])
+        self._step, self.refusals = state["step"], dict(state["refusals"])
+        return self.state()
+
+    def _fits(self) -> dict[str, Any]:
+        return {
+            "kinds": list(self.kinds), "num_steps": self.num_steps, "latency": list(self.latency),
+            "market": self.config.model_dump(mode="json"), "agents": self.agents.model_dump(mode="json"),
+        }  # fmt: skip
+
+    @property
+    def last_actions(self) -> Array:
+        """What was understood of the last step's actions, `(N, 10)`; zeros where one was refused."""
+        return self.session.actions
 
     @property
     def constraints(self) -> Array:
         """What each seat may do now, `(N, 20)`: `observation.CONSTRAINTS`."""
-        return self._tables.constraints.copy()
+        return self.session.tables.constraints.copy()
 
     @property
     def step_volume(self) -> float:
         """Expected volume of the coming step, lots: the unit of actions."""
-        return self.scale.volume * self._activity
+        return self.session.step_volume
 
     @property
     def wealth(self) -> Array:
         """Wealth of each seat, `(N,)` quote currency, inventory at the mid."""
-        return self._tables.wealth.copy()
-
-    @property
-    def events(self) -> Array:
-        """Messages of the last step in order, `floor.EVENT` rows: ticks, lots, nanoseconds since the opening."""
-        return self.venue.floor.events[: self.venue.floor.counts[EVENTS]]
-
-    @property
-    def fills(self) -> Array:
-        """Trades of the last step in order, `engine.FILL` rows: ids of maker and taker, ticks, lots."""
-        return self.venue.floor.fills[: self.venue.floor.top[FILLS]]
+        return self.session.tables.wealth.copy()
 
     @property
     def value(self) -> float:
         """The fundamental value, quote currency. No seat is shown it; for pictures and tests."""
-        return float(np.exp(self.venue.flow.clock[LOG_VALUE]) * self.config.tick_size)
+        return self.session.value
 
     @property
-    def _activity(self) -> float:
-        # At the middle of the coming step.
-        return float(activity(self.venue.flow.p, (self._step + 0.5) * self.config.step_seconds))
+    def venue(self) -> Any:
+        """The book with its accounts (`market.venue`); `book` mode only."""
+        return self.session.venue
 
     @property
-    def _reversion(self) -> float:
-        # The part of the gap to the value that closes in a step grows with the activity of the flow that closes it.
-        return min(self.scale.reversion * self._activity, 1.0)
+    def events(self) -> Array:
+        """Messages of the last step in order, `floor.EVENT` rows: ticks, lots, nanoseconds since the opening."""
+        return self.session.events
 
-    def _read(self, actions: Sequence[Array] | Array) -> tuple[Array, Array, list[tuple[int, str, int]]]:
-        """Return the actions as a table, which seats have a good one, and the refusals (seat, reason, count)."""
-        try:
-            table = np.array(actions, float)
-            if table.shape == (self.num_agents, len(ACTION)) and ((table >= LOW) & (table <= HIGH)).all():
-                return table, np.ones(self.num_agents, np.bool_), []
-        except (TypeError, ValueError):
-            pass  # of several shapes: look at each
-        table, valid = np.zeros((self.num_agents, len(ACTION))), np.zeros(self.num_agents, np.bool_)
-        refused: list[tuple[int, str, int]] = []
-        for seat in range(max(self.num_agents, len(actions))):
-            try:
-                action = np.asarray(actions[seat], float)
-            except (TypeError, ValueError, IndexError):
-                action = np.empty(0)
-            reason = reasons.OK
-            if seat >= self.num_agents or action.shape != (len(ACTION),):
-                reason = reasons.ACTION_SHAPE
-            elif not np.isfinite(action).all():
-                reason = reasons.ACTION_NOT_FINITE
-            elif ((action < LOW) | (action > HIGH)).any():
-                reason = reasons.ACTION_OFF_RANGE
-            else:
-                table[seat], valid[seat] = action, True
-            if reason != reasons.OK:
-                refused.append((seat, reasons.NAMES[reason], 1))
-        return table, valid, refused
+    @property
+    def fills(self) -> Array:
+        """Trades of the last step in order, `engine.FILL` rows: ids of maker and taker, ticks, lots."""
+        return self.session.fills
 
-    def _signals(self, sigma: float) -> Array:
-        """Return each seat's forecast of the next return, sigmas: what closes of the gap to the value it estimates."""
-        rng, floor = self._rng_signal, self.venue.floor
-        gap = (self.venue.flow.clock[LOG_VALUE] - np.log(floor.marks[MID])) / sigma
-        memory = _ESTIMATE_MEMORY
-        self._estimate_error = memory * self._estimate_error + np.sqrt(1 - memory**2) * rng.standard_normal()
-        private = rng.standard_normal(self.num_agents)
-        signals = np.zeros(self.num_agents)
-        for seat, kind in enumerate(self.kinds):
-            if PARTICIPANTS[kind].signal == "private":
-                signals[seat] = gap + self.agents.private_noise * private[seat]
-            elif PARTICIPANTS[kind].signal == "public":
-                signals[seat] = gap + self.agents.public_noise * self._estimate_error
-        return signals * self._reversion
 
-    def _observe(self) -> MarketState:
-        floor, tables, scale, tick = self.venue.floor, self._tables, self.scale, self.config.tick_size
-        sigma = scale.volatility * np.sqrt(self._activity)
-        numbers = np.array([
-            self.step_volume, sigma, self._activity, self._reversion, scale.temporary, scale.exponent, scale.permanent,
-            1.0 - self._step / self.num_steps, self.agents.risk_aversion,
-        ])  # fmt: skip
-        observe(floor, self._history, self._kinds, self._signals(sigma), numbers, tables)
-        bid, ask = floor.marks[LAST_BID] * tick, floor.marks[LAST_ASK] * tick
-        return MarketState(
-            self._step, float(floor.marks[MID] * tick), float(ask - bid), float(bid), float(ask),
-            tables.depth * np.array([tick, self.config.lot_size]),
-            float(self._history.volume[0] * self.config.lot_size), False,
-            tuple(tables.state.copy()), tuple(tables.opponents.copy()), tuple(tables.constraints.copy()),
-        )  # fmt: skip
+def read_actions(actions: Sequence[Any] | Array, seats: int) -> tuple[Array, Array, list[Refusal]]:
+    """Return the actions as a table (N, 10), which seats have a good one (N,), and the refusals."""
+    try:
+        table = np.array(actions, float)
+        if table.shape == (seats, len(ACTION)) and ((table >= LOW) & (table <= HIGH)).all():
+            return table, np.ones(seats, np.bool_), []
+    except (TypeError, ValueError):
+        pass  # of several shapes: look at each
+    table, valid, refused = np.zeros((seats, len(ACTION))), np.zeros(seats, np.bool_), []
+    for seat in range(max(seats, len(actions))):
+        action, reason = _read_action(actions[seat] if seat < len(actions) else None, seat < seats)
+        if reason == reasons.OK:
+            table[seat], valid[seat] = action, True
+        else:
+            refused.append((seat, reasons.NAMES[reason], 1))
+    return table, valid, refused
+
+
+def _read_action(given: Any, seated: bool) -> tuple[Array, int]:
+    if isinstance(given, Exception):
+        return np.empty(0), reasons.AGENT_RAISED
+    try:
+        action = np.asarray(given, float)
+    except (TypeError, ValueError):
+        return np.empty(0), reasons.ACTION_SHAPE
+    if not seated or action.shape != (len(ACTION),):
+        return action, reasons.ACTION_SHAPE
+    if not np.isfinite(action).all():
+        return action, reasons.ACTION_NOT_FINITE
+    return action, reasons.ACTION_OFF_RANGE if ((action < LOW) | (action > HIGH)).any() else reasons.OK
 
 
 def _check(num_agents: int, kinds: tuple[str, ...], num_steps: int | None) -> None:
@@ -223,11 +211,11 @@ def _check(num_agents: int, kinds: tuple[str, ...], num_steps: int | None) -> No
         raise InputError(f"num_steps is {num_steps}. Allowed: 1 or more.")
 
 
-def _check_accounts(agents: AgentsConfig, config: MarketConfig) -> None:
-    money = config.tick_size * config.lot_size
-    for name, value in (("capital", agents.capital), ("inventory", agents.inventory * config.start_price)):
-        if value / money > _LARGEST_ACCOUNT:
-            raise InputError(
-                f"agents.{name} is worth {value:g}, more than the accounts can count. Allowed: up to "
-                f"{_LARGEST_ACCOUNT * money:g} at this tick and lot size."
-            )
+def _latency(latency: float | Sequence[float], seats: int, longest: float) -> tuple[float, ...]:
+    try:
+        each = np.broadcast_to(np.asarray(latency, float), seats)
+    except (TypeError, ValueError):
+        raise InputError(f"latency must be one number or one for each of the {seats} seats; got {latency}.") from None
+    if not ((each >= 0) & (each <= longest)).all():
+        raise InputError(f"latency is {latency}. Allowed: 0 to {longest:g}, the seconds of an episode.")
+    return tuple(each.tolist())

@@ -229,10 +229,12 @@ def act(floor, ts, seat, action, unit, mid):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def act_all(floor, ts, actions, turn, valid, unit):  # type: ignore[no-untyped-def]
-    """Let every seat with a valid action act, in the order `turn`, one nanosecond apart."""
-    mark(floor)
-    mid = floor.marks[MID]
+def act_all(floor, ts, actions, turn, valid, known):  # type: ignore[no-untyped-def]
+    """Let the seats of `turn` with a valid action act in that order, one nanosecond apart.
+
+    `known[seat]` is the step volume and the mid (ticks) that the action refers to: those of its decision.
+    """
     for k in range(len(turn)):
-        if valid[turn[k]]:
-            act(floor, ts + k, turn[k], actions[turn[k]], unit, mid)
+        seat = turn[k]
+        if valid[seat]:
+            act(floor, ts + k, seat, actions[seat], known[seat, 0], known[seat, 1])

@@ -18,6 +18,7 @@ TOO_MANY_ORDERS = 14
 ACTION_SHAPE = 15
 ACTION_NOT_FINITE = 16
 ACTION_OFF_RANGE = 17
+AGENT_RAISED = 18
 
 NAMES = (
     "ok",
@@ -38,4 +39,5 @@ NAMES = (
     "action_shape",
     "action_not_finite",
     "action_off_range",
+    "agent_raised",
 )

@@ -40,6 +40,13 @@ class Venue:
         book = self.book
         return Floor(book.orders, book.levels, book.bits, book.top, book.fills_buffer, **self.accounts)
 
+    def adopt(self, floor: Floor, flow: Flow) -> None:
+        """Go on with these arrays, those of a market that was saved."""
+        book = self.book
+        book.orders, book.levels, book.bits, book.top, book.fills_buffer = floor[:5]
+        self.accounts = {name: getattr(floor, name) for name in self.accounts}
+        self.floor, self.flow = floor, flow
+
     def make_room(self, messages: int) -> None:
         """Grow whatever that many more messages could need: log, orders, fills, window of prices."""
         book, counts = self.book, self.floor.counts

@@ -196,7 +196,7 @@ def test_informed_signal_forecasts_the_next_return():
 
 def test_state_numbers_agree_with_an_independent_reckoning(env):
     rng = np.random.default_rng(4)
-    mids = [env._observe().mid]
+    mids = [env.state().mid]
     for _ in range(12):
         state = env.step(random_actions(rng, 5)).state
         mids.append(state.mid)

@@ -1,0 +1,196 @@
+"""The `book` mode: orders match in a limit order book beside the background flow."""
+
+from typing import Any
+
+import numpy as np
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market import steps
+from difffinance.market.engine import FILLS
+from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID
+from difffinance.market.flow import LOG_VALUE, NOW, activity
+from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS, PARTICIPANTS, STATE
+from difffinance.market.rules import session_rules
+from difffinance.market.scale import WARM_UP_SECONDS, measure_flow
+from difffinance.market.session import Public, Seating
+from difffinance.market.steps import Market
+from difffinance.market.venue import Venue
+from difffinance.market.views import History, Tables
+from difffinance.records import Array, Instrument
+
+LEVELS = 5
+_SIGNALS = {"none": steps.NO_SIGNAL, "public": steps.PUBLIC_SIGNAL, "private": steps.PRIVATE_SIGNAL}
+_ROOM = 1024  # messages that room is made for at a time
+_LARGEST_ACCOUNT = 1e15  # ticks times lots: far inside 64 bits, where accounts are counted
+
+
+class BookSession:
+    """A `session.Session`. `venue` holds the book; `markets[place]` is the same market to the compiled step."""
+
+    def __init__(self, config: MarketConfig, seating: Seating, markets: Any = None, place: int = 0) -> None:
+        self.config, self.seating, self.markets, self.place = config, seating, markets, place
+        _check_accounts(config, seating)
+        self.instrument = Instrument(config.symbol, config.tick_size, config.lot_size)
+        self.rules, self.scale = session_rules(config), measure_flow(config)
+        n = len(seating.kinds)
+        self.actions, self.valid = np.zeros((n, len(ACTION))), np.zeros(n, np.bool_)
+
+    def start(self, sequence: np.random.SeedSequence) -> None:
+        """Begin an episode: a fresh book filled by the background, accounts as configured."""
+        generators = [np.random.default_rng(s) for s in sequence.spawn(3)]
+        agents, n = self.seating.agents, len(self.seating.kinds)
+        lots = self.instrument.to_lots(agents.inventory)
+        self.venue = Venue(self.config, self.rules, np.full(n, agents.capital), np.full(n, lots, np.int64))
+        self.venue.flow.clock[NOW] = -WARM_UP_SECONDS
+        self.venue.make_room(_ROOM)
+        self.market = self._market(generators)
+        self._put()
+        while not steps.open_one(self.markets, self.place, 0.0):
+            self.make_room()
+        self.venue.set_starting_wealth()
+        self.market.history.last_mid[0] = self.venue.floor.marks[MID]
+        self.market.estimate[0] = generators[1].standard_normal()
+        steps.look_one(self.markets, self.place)
+
+    def advance(self) -> None:
+        """Carry out one step."""
+        while not steps.advance_one(self.markets, self.place):
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Grow the arrays by what the next step could need."""
+        self.venue.make_room(max(_ROOM, int(self.venue.floor.own_count.sum()) + 6 * len(self.valid)))
+        self._put()
+
+    def _put(self) -> None:
+        self.market = self.market._replace(floor=self.venue.floor, flow=self.venue.flow)
+        if self.markets is None:
+            self.markets = steps.new_list(self.market)
+        else:
+            steps.put(self.markets, self.place, self.market)
+
+    def _market(self, generators: list[np.random.Generator]) -> Market:
+        n, config, scale, kinds = len(self.seating.kinds), self.config, self.scale, self.seating.kinds
+        latency = np.array(self.seating.latency)
+        rows = 1 + int(latency.max() / config.step_seconds)
+        settings = [
+            config.step_seconds, self.seating.num_steps, scale.volume, scale.volatility, scale.reversion,
+            scale.temporary, scale.exponent, scale.permanent, self.seating.agents.risk_aversion,
+            self.seating.agents.public_noise, self.seating.agents.private_noise, self.venue.reach,
+        ]  # fmt: skip
+        return Market(
+            floor=self.venue.floor, flow=self.venue.flow,
+            history=History(np.zeros(10), np.zeros(5), np.zeros(3), np.zeros(1), np.zeros((n, 3))),
+            tables=Tables(
+                np.zeros((n, len(STATE))), np.zeros((n, len(OPPONENTS))), np.zeros((n, len(CONSTRAINTS))),
+                np.zeros((2, LEVELS, 2), np.int64), np.zeros(n),
+            ),
+            pools=np.array([KINDS.index(PARTICIPANTS[k].pool) for k in kinds]),
+            shown=np.array([_SIGNALS[PARTICIPANTS[k].signal] for k in kinds]),
+            latency=latency, settings=np.array(settings, float), progress=np.zeros(4, np.int64), scale=np.zeros(9),
+            signals=np.zeros(n), estimate=np.zeros(1), rewards=np.zeros(n), actions=self.actions, valid=self.valid,
+            sent=np.zeros((rows, n, len(ACTION))), sent_valid=np.zeros((rows, n), np.bool_),
+            sent_at=np.zeros((rows, n, 2)), turn=np.zeros(n, np.int64),
+            rng_flow=generators[0], rng_signal=generators[1], rng_turn=generators[2],
+        )  # fmt: skip
+
+    def public(self) -> Public:
+        """Return what everybody sees now."""
+        marks, tick, lot = self.venue.floor.marks, self.config.tick_size, self.config.lot_size
+        bid, ask = marks[LAST_BID] * tick, marks[LAST_ASK] * tick
+        return Public(
+            float(marks[MID] * tick), float(bid), float(ask), self.tables.depth * np.array([tick, lot]),
+            float(self.market.history.volume[0] * lot), False,
+        )  # fmt: skip
+
+    @property
+    def tables(self) -> Tables:
+        """The views, live."""
+        return self.market.tables
+
+    @property
+    def refused(self) -> Array:
+        """Orders refused in the last step, `(N, reasons)`."""
+        return self.venue.floor.refused
+
+    @property
+    def rewards(self) -> Array:
+        """Changes of wealth of the last step, `(N,)` quote currency."""
+        return self.market.rewards
+
+    @property
+    def trades(self) -> int:
+        """Fills of the last step."""
+        return int(self.venue.floor.top[FILLS])
+
+    @property
+    def events(self) -> Array:
+        """Messages of the last step in order, `floor.EVENT` rows."""
+        return self.venue.floor.events[: self.venue.floor.counts[EVENTS]]
+
+    @property
+    def fills(self) -> Array:
+        """Trades of the last step in order, `engine.FILL` rows."""
+        return self.venue.floor.fills[: self.venue.floor.top[FILLS]]
+
+    @property
+    def step_volume(self) -> float:
+        """Expected volume of the coming step, lots."""
+        middle = (self.market.progress[steps.STEP] + 0.5) * self.config.step_seconds
+        return self.scale.volume * float(activity(self.venue.flow.p, middle))
+
+    @property
+    def value(self) -> float:
+        """The fundamental value, quote currency."""
+        return float(np.exp(self.venue.flow.clock[LOG_VALUE]) * self.config.tick_size)
+
+    def save(self) -> dict[str, Any]:
+        """Return arrays and states of generators by name, as they are now (copies)."""
+        saved: dict[str, Any] = {}
+        for name, part in self._parts().items():
+            for field, held in part._asdict().items():
+                if isinstance(held, np.ndarray):
+                    saved[f"{name}.{field}"] = held.copy()
+                elif isinstance(held, np.random.Generator):
+                    saved[f"{name}.{field}"] = held.bit_generator.state
+        return saved
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go back to what `save` returned."""
+        venue, parts = self.venue, {}
+        for name, part in self._parts().items():
+            held = {field: saved[f"{name}.{field}"] for field in part._fields if f"{name}.{field}" in saved}
+            for field, state in held.items():
+                if isinstance(state, dict):
+                    held[field] = _generator(state)
+                else:
+                    held[field] = state.copy()
+            parts[name] = part._replace(**held)
+        venue.adopt(parts["floor"], parts["flow"])
+        self.market = parts["market"]._replace(history=parts["history"], tables=parts["tables"])
+        self.actions, self.valid = self.market.actions, self.market.valid
+        self._put()
+
+    def _parts(self) -> dict[str, Any]:
+        market = self.market
+        return {
+            "market": market, "floor": self.venue.floor, "flow": self.venue.flow,
+            "history": market.history, "tables": market.tables,
+        }  # fmt: skip
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    generator = np.random.Generator(np.random.PCG64())
+    generator.bit_generator.state = state
+    return generator
+
+
+def _check_accounts(config: MarketConfig, seating: Seating) -> None:
+    money, agents = config.tick_size * config.lot_size, seating.agents
+    for name, value in (("capital", agents.capital), ("inventory", agents.inventory * config.start_price)):
+        if value / money > _LARGEST_ACCOUNT:
+            raise InputError(
+                f"agents.{name} is worth {value:g}, more than the accounts can count. Allowed: up to "
+                f"{_LARGEST_ACCOUNT * money:g} at this tick and lot size."
+            )

@@ -1,0 +1,94 @@
+"""What a mode of the market is to `MarketEnvironment`: a session that runs one market, step by step.
+
+A mode is one file with a class of this form and one line in `SESSIONS`. The environment checks what comes from
+outside (shapes, NaN, ranges), counts refusals, and starts, ends, saves and restores episodes; a session turns
+actions into prices, trades and views.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+
+from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.views import Tables
+from difffinance.records import Array
+
+SESSIONS = {"book": "book_session.BookSession"}
+
+
+@dataclass(frozen=True)
+class Seating:
+    """Who sits in the market: the kind of each seat, the seconds its orders are on their way, steps of an episode."""
+
+    kinds: tuple[str, ...]
+    latency: tuple[float, ...]
+    num_steps: int
+    agents: AgentsConfig
+
+
+@dataclass(frozen=True)
+class Public:
+    """What everybody sees: prices in quote currency, volume in units, depth (2, L, 2) of (price, quantity)."""
+
+    mid: float
+    bid: float
+    ask: float
+    depth: Array
+    last_volume: float
+    halted: bool
+
+
+class Session(Protocol):
+    """One running market. All arrays are live: copy what has to outlast the next call.
+
+    `start` begins an episode and leaves the views of step 0 in `tables`. `advance` carries out one step: it reads
+    `actions` (N, 10) and `valid` (N,), which the environment has checked, lets the market answer, and leaves the next
+    views in `tables`, what it refused in `refused` and the changes of wealth in `rewards`. `save` returns every array
+    and state of generators that the future depends on; `load` takes them back, and the future is the same to the byte.
+    """
+
+    tables: Tables
+    actions: Array  # (N, 10)
+    valid: Array  # (N,) bool
+    refused: Array  # (N, reasons) counts of the last step
+    rewards: Array  # (N,) quote currency
+
+    def start(self, sequence: np.random.SeedSequence) -> None:
+        """Begin an episode; the same sequence gives the same episode."""
+
+    def advance(self) -> None:
+        """Carry out one step."""
+
+    def public(self) -> Public:
+        """Return what everybody sees now."""
+
+    @property
+    def trades(self) -> int:
+        """Fills of the last step."""
+
+    @property
+    def step_volume(self) -> float:
+        """Expected volume of the coming step, lots: the unit of actions."""
+
+    @property
+    def value(self) -> float:
+        """The fundamental value, quote currency; no seat is shown it."""
+
+    def save(self) -> dict[str, Any]:
+        """Return arrays by name, and states of generators (dicts of plain numbers) by name."""
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go back to what `save` returned."""
+
+
+def open_session(mode: str, config: MarketConfig, seating: Seating) -> Any:
+    """Return the session of a mode."""
+    if mode not in SESSIONS:
+        raise InputError(f"market.mode '{mode}' is not known. Allowed: {', '.join(SESSIONS)}.")
+    module, name = SESSIONS[mode].split(".")
+    make: Callable[[MarketConfig, Seating], Session] = getattr(import_module(f"difffinance.market.{module}"), name)
+    return make(config, seating)

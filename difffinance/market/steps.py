@@ -1,0 +1,218 @@
+"""One step of the book market, whole in compiled code: decisions, arrivals, background flow, views. Kernels.
+
+A running market is a `Market`, a tuple of arrays and generators. Unpacking so many arrays from Python costs a third
+of a millisecond, so markets live in a compiled list and kernels take the list and a place in it (a microsecond).
+Kernels stop before a message that needs room and say so; Python makes room, puts the market back and calls again:
+`progress` remembers how far the step came.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import typed
+
+from difffinance.market.compiled import kernel
+from difffinance.market.engine import BASE, FILLS, WIDTH
+from difffinance.market.floor import EVENTS, MID, act_all, mark, roomy
+from difffinance.market.flow import LOG_VALUE, activity, run_until
+from difffinance.market.views import ACTIVITY as VIEW_ACTIVITY
+from difffinance.market.views import (
+    DECAY,
+    EXPONENT,
+    PERMANENT,
+    RISK_AVERSION,
+    SIGMA,
+    STEPS_LEFT,
+    TEMPORARY,
+    UNIT,
+    observe,
+    remember,
+)
+
+# Places in `progress`: steps done, whether one is under way, seats whose orders have arrived, and up to which of
+# them the background has traded.
+STEP, UNDER_WAY, ARRIVED, REACHED = range(4)
+# Places in `settings`.
+(STEP_SECONDS, STEPS, VOLUME, VOLATILITY, REVERSION, TEMPORARY_COST, COST_EXPONENT, PERMANENT_COST, AVERSION,
+ PUBLIC_NOISE, PRIVATE_NOISE, REACH) = range(12)  # fmt: skip
+# Values of `shown`: the signal of a seat.
+NO_SIGNAL, PUBLIC_SIGNAL, PRIVATE_SIGNAL = range(3)
+_ESTIMATE_MEMORY = 0.95  # of the public estimate's error, per step
+
+
+class Market(NamedTuple):
+    """Everything that a running book market of N seats is."""
+
+    floor: Any
+    flow: Any
+    history: Any
+    tables: Any
+    pools: Any  # (N,) pool of each seat
+    shown: Any  # (N,) signal of each seat
+    latency: Any  # (N,) seconds
+    settings: Any
+    progress: Any
+    scale: Any  # (9,) what the views measure in
+    signals: Any  # (N,)
+    estimate: Any  # (1,) error of the public estimate
+    rewards: Any  # (N,) quote currency
+    actions: Any  # (N, 10) decided for this step
+    valid: Any  # (N,)
+    sent: Any  # (D, N, 10) on their way; row k arrives k steps from now
+    sent_valid: Any  # (D, N)
+    sent_at: Any  # (D, N, 2) step volume and mid that the seat knew when it decided
+    turn: Any  # (N,) order of arrival
+    rng_flow: Any
+    rng_signal: Any
+    rng_turn: Any
+
+
+@kernel
+def new_list(market):  # type: ignore[no-untyped-def]
+    """Return a compiled list with one market."""
+    markets = typed.List()
+    markets.append(market)
+    return markets
+
+
+@kernel
+def put(markets, place, market):  # type: ignore[no-untyped-def]
+    """Put a market at its place, the next free one included."""
+    if place == len(markets):
+        markets.append(market)
+    else:
+        markets[place] = market
+
+
+@kernel
+def look(market):  # type: ignore[no-untyped-def]
+    """Fill the views of all seats and draw the signals of the coming step."""
+    s, scale, floor, flow = market.settings, market.scale, market.floor, market.flow
+    step = market.progress[STEP]
+    level = activity(flow.p, (step + 0.5) * s[STEP_SECONDS])  # at the middle of the coming step
+    # The part of the gap to the value that closes in a step grows with the activity of the flow that closes it.
+    reversion = min(s[REVERSION] * level, 1.0)
+    sigma = s[VOLATILITY] * np.sqrt(level)
+    scale[UNIT], scale[SIGMA], scale[VIEW_ACTIVITY], scale[DECAY] = s[VOLUME] * level, sigma, level, reversion
+    scale[TEMPORARY], scale[EXPONENT], scale[PERMANENT] = s[TEMPORARY_COST], s[COST_EXPONENT], s[PERMANENT_COST]
+    scale[STEPS_LEFT], scale[RISK_AVERSION] = 1.0 - step / s[STEPS], s[AVERSION]
+    gap = (flow.clock[LOG_VALUE] - np.log(floor.marks[MID])) / sigma
+    estimate, rng = market.estimate, market.rng_signal
+    estimate[0] = _ESTIMATE_MEMORY * estimate[0] + np.sqrt(1 - _ESTIMATE_MEMORY**2) * rng.standard_normal()
+    for seat in range(len(market.shown)):
+        private, shown = rng.standard_normal(), market.shown[seat]
+        market.signals[seat] = 0.0
+        if shown == PRIVATE_SIGNAL:
+            market.signals[seat] = (gap + s[PRIVATE_NOISE] * private) * reversion
+        elif shown == PUBLIC_SIGNAL:
+            market.signals[seat] = (gap + s[PUBLIC_NOISE] * estimate[0]) * reversion
+    observe(floor, market.history, market.pools, market.signals, scale, market.tables)
+
+
+@kernel
+def open_market(market, seconds):  # type: ignore[no-untyped-def]
+    """Let the background fill the book up to `seconds`; return False where arrays need room first."""
+    if not covered(market) or not run_until(market.floor, market.flow, market.rng_flow, seconds, len(market.pools)):
+        return False
+    clear_step(market.floor)
+    return True
+
+
+@kernel
+def clear_step(floor):  # type: ignore[no-untyped-def]
+    """Forget the log and the tally of the last step."""
+    floor.counts[EVENTS] = floor.top[FILLS] = 0
+    floor.tally[:] = 0
+    floor.refused[:] = 0
+
+
+@kernel
+def covered(market):  # type: ignore[no-untyped-def]
+    """Return whether the window of prices reaches as far as anybody sends from here."""
+    top, mid, reach = market.floor.top, np.int64(market.floor.marks[MID]), np.int64(market.settings[REACH])
+    return max(mid - 2 * reach, 1) >= top[BASE] and mid + 2 * reach < top[BASE] + top[WIDTH]
+
+
+@kernel
+def begin(market):  # type: ignore[no-untyped-def]
+    """Clear the log, send the decisions on their way and draw who comes first among equals."""
+    clear_step(market.floor)
+    mark(market.floor)
+    seconds = market.settings[STEP_SECONDS]
+    for seat in range(len(market.pools)):
+        row = int(market.latency[seat] / seconds)
+        market.sent[row, seat] = market.actions[seat]
+        market.sent_valid[row, seat] = market.valid[seat]
+        market.sent_at[row, seat, 0], market.sent_at[row, seat, 1] = market.scale[UNIT], market.floor.marks[MID]
+    turn = market.rng_turn.permutation(len(market.pools))
+    # By time of arrival, and in the drawn order among equals (insertion keeps it).
+    for k in range(len(turn)):
+        seat, at = turn[k], k
+        late = market.latency[seat] % seconds
+        while at > 0 and market.latency[market.turn[at - 1]] % seconds > late:
+            market.turn[at] = market.turn[at - 1]
+            at -= 1
+        market.turn[at] = seat
+    market.progress[UNDER_WAY], market.progress[ARRIVED], market.progress[REACHED] = 1, 0, 0
+
+
+@kernel
+def advance(market):  # type: ignore[no-untyped-def]
+    """Carry out one step; return False where arrays need room before it can go on."""
+    floor, progress, seats = market.floor, market.progress, len(market.pools)
+    seconds = market.settings[STEP_SECONDS]
+    now = progress[STEP] * seconds
+    if not progress[UNDER_WAY]:
+        begin(market)
+    while progress[ARRIVED] < seats:
+        first = progress[ARRIVED]
+        late = market.latency[market.turn[first]] % seconds
+        last, messages = first, 0
+        while last < seats and market.latency[market.turn[last]] % seconds == late:
+            messages += 6 + floor.own_count[market.turn[last]]
+            last += 1
+        if late > 0 and progress[REACHED] < last:
+            if not run_until(floor, market.flow, market.rng_flow, now + late, seats):
+                return False
+            progress[REACHED] = last
+        if not covered(market) or not roomy(floor, messages):
+            return False
+        act_all(
+            floor, np.int64(np.rint((now + late) * 1e9)), market.sent[0], market.turn[first:last],
+            market.sent_valid[0], market.sent_at[0],
+        )  # fmt: skip
+        progress[ARRIVED] = last
+    if not run_until(floor, market.flow, market.rng_flow, (progress[STEP] + 1) * seconds, seats):
+        return False
+    for k in range(1, len(market.sent)):
+        market.sent[k - 1] = market.sent[k]
+        market.sent_valid[k - 1] = market.sent_valid[k]
+        market.sent_at[k - 1] = market.sent_at[k]
+    market.sent_valid[-1] = False
+    remember(floor, market.history)
+    progress[STEP] += 1
+    progress[UNDER_WAY] = 0
+    for seat in range(seats):
+        market.rewards[seat] = -market.tables.wealth[seat]
+    look(market)
+    for seat in range(seats):
+        market.rewards[seat] += market.tables.wealth[seat]
+    return True
+
+
+@kernel
+def open_one(markets, place, seconds):  # type: ignore[no-untyped-def]
+    """`open_market` on a market of a list."""
+    return open_market(markets[place], seconds)
+
+
+@kernel
+def look_one(markets, place):  # type: ignore[no-untyped-def]
+    """`look` on a market of a list."""
+    look(markets[place])
+
+
+@kernel
+def advance_one(markets, place):  # type: ignore[no-untyped-def]
+    """`advance` on a market of a list."""
+    return advance(markets[place])
