@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from difffinance.agents.utility import MeanVariance, Utility
 from difffinance.market.observation import ACTION
 from difffinance.records import Array, Conditions, MarketState
 
@@ -21,6 +22,11 @@ class Agent(ABC):
     def reset(self, rng: np.random.Generator) -> None:
         """Forget the last episode and take the random numbers of the next."""
         self.rng = rng
+
+    @property
+    def utility(self) -> Utility:
+        """What it maximises; prices in ticks, quantities in mean step volumes. Without more: wealth."""
+        return MeanVariance()
 
     @abstractmethod
     def act(self, state: MarketState, info: dict[str, Any] | None = None) -> Array:

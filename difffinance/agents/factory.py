@@ -3,7 +3,7 @@
 A new kind is one file, one line in `REGISTRY` and one in `market.observation.PARTICIPANTS`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +19,14 @@ REGISTRY = {
     "arbitrageur": "arbitrageur.Arbitrageur",
     "informed": "informed.InformedTrader",
     "diffusion": "diffusion_agent.DiffusionAgent",
+    "gueant": "gueant.GueantMarketMaker",
+    "mean_reversion": "mean_reversion.MeanReversionTrader",
+    "noise": "noise_trader.NoiseTrader",
+    "kyle": "kyle_informed.KyleInformedTrader",
+    "twap": "twap.TwapAgent",
+    "vwap": "vwap.VwapAgent",
+    "pov": "pov.PovAgent",
+    "almgren_chriss": "almgren_chriss.AlmgrenChrissAgent",
 }
 
 
@@ -37,11 +45,26 @@ class AgentFactory:
         return agent_class(seat, **options)
 
     @staticmethod
-    def create_population(kinds: Sequence[str], *, seed: int = 0, model: Any = None) -> list[Agent]:
-        """Return one agent per kind, in seats 0, 1, ..."""
+    def create_population(
+        kinds: Sequence[str] | Mapping[str, int],
+        *,
+        seed: int = 0,
+        model: Any = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> list[Agent]:
+        """Return one agent per kind, in seats 0, 1, ...; a mapping says how many of each.
+
+        `options[kind]` are the arguments of every agent of that kind.
+        """
+        kinds, options = counted_kinds(kinds), options or {}
+        unknown = [kind for kind in options if kind not in kinds]
+        if unknown:
+            raise InputError(f"options for '{unknown[0]}' are given, but no agent of that kind. Kinds: {kinds}.")
         if model is None and "diffusion" in kinds:
             model = _sample_model()
-        agents = [AgentFactory.create(kind, seat, model=model) for seat, kind in enumerate(kinds)]
+        agents = [
+            AgentFactory.create(kind, seat, model=model, **options.get(kind, {})) for seat, kind in enumerate(kinds)
+        ]
         for agent, sequence in zip(agents, np.random.SeedSequence(seed).spawn(len(agents)), strict=True):
             agent.reset(np.random.default_rng(sequence))
         return agents
@@ -52,6 +75,18 @@ class AgentFactory:
         if num_agents < 1:
             raise InputError(f"num_agents is {num_agents}. Allowed: 1 or more.")
         return AgentFactory.create_population(mixed_kinds(num_agents), seed=seed, model=model)
+
+
+def counted_kinds(kinds: Sequence[str] | Mapping[str, int]) -> list[str]:
+    """Return the kind of each seat: as given, or from how many there are of each, in the mapping's order."""
+    if isinstance(kinds, str):
+        raise InputError(f"kinds must be a list of names or a mapping of names to counts; got '{kinds}'.")
+    if not isinstance(kinds, Mapping):
+        return list(kinds)
+    for kind, count in kinds.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise InputError(f"the number of '{kind}' is {count!r}. Allowed: a whole number, 0 or more.")
+    return [kind for kind, count in kinds.items() for _ in range(count)]
 
 
 def mixed_kinds(num_agents: int) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from difffinance.agents.actions import send_quote
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.utility import Cara, Utility
 from difffinance.errors import InputError
 from difffinance.market.compiled import inlined, policy_kernel
 from difffinance.market.observation import CONSTRAINT_INDEX, STATE_INDEX
@@ -73,6 +74,11 @@ class MarketMaker(ScriptedAgent):
         avellaneda_stoikov_quotes(0.0, 0.0, 0.0, T=horizon, gamma=gamma, sigma=1.0, k=k)  # refuses what it cannot take
         self.gamma, self.k, self.horizon = gamma, k, horizon
         self.quantity, self.max_inventory = quantity, max_inventory
+
+    @property
+    def utility(self) -> Utility:
+        """Exponential utility with `gamma`."""
+        return Cara(self.gamma)
 
     @property
     def parameters(self) -> Array:

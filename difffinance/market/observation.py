@@ -31,6 +31,14 @@ PARTICIPANTS = {
     "arbitrageur": Participant("arbitrageur", "public"),
     "informed": Participant("informed", "private"),
     "diffusion": Participant("diffusion", "public"),
+    "gueant": Participant("market_maker"),
+    "mean_reversion": Participant("speculator"),
+    "noise": Participant("speculator"),
+    "kyle": Participant("informed", "private"),
+    "twap": Participant("speculator"),
+    "vwap": Participant("speculator"),
+    "pov": Participant("speculator"),
+    "almgren_chriss": Participant("speculator"),
 }
 
 

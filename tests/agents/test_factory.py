@@ -1,0 +1,44 @@
+import pytest
+
+from difffinance.agents.factory import REGISTRY, AgentFactory, counted_kinds
+from difffinance.agents.utility import Utility
+from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+
+SCRIPTED = [kind for kind in REGISTRY if kind != "diffusion"]
+
+
+def test_populations_come_by_names_or_by_counts():
+    assert counted_kinds({"noise": 2, "twap": 1, "pov": 0}) == ["noise", "noise", "twap"]
+    agents = AgentFactory.create_population({"noise": 2, "twap": 1}, seed=4, options={"twap": {"quantity": -3.0}})
+    assert [(a.kind, a.seat) for a in agents] == [("noise", 0), ("noise", 1), ("twap", 2)]
+    assert agents[2].quantity == -3.0
+    again = AgentFactory.create_population(["noise", "noise", "twap"], seed=4)
+    assert [a.rng.random() for a in agents] == [a.rng.random() for a in again]
+
+
+def test_every_kind_states_its_utility():
+    assert all(isinstance(AgentFactory.create(kind).utility, Utility) for kind in SCRIPTED)
+
+
+def test_all_kinds_trade_together_without_a_refused_order():
+    env = MarketEnvironment(len(SCRIPTED), kinds=SCRIPTED, num_steps=150)
+    agents, state, done = AgentFactory.create_population(SCRIPTED, seed=1), env.reset(3), False
+    while not done:
+        state, _, done, _ = env.step([agent.act(state) for agent in agents])
+    assert env.refusals == {}
+    traded = env.venue.floor.fees[: len(SCRIPTED)] > 0
+    assert all(traded), [k for k, t in zip(SCRIPTED, traded, strict=True) if not t]
+
+
+@pytest.mark.parametrize("bad", [{"noise": -1}, {"noise": 1.5}, {"noise": True}, "noise"])
+def test_bad_counts_are_refused(bad):
+    with pytest.raises(InputError):
+        counted_kinds(bad)
+
+
+def test_unknown_kinds_and_options_without_an_agent_are_refused():
+    with pytest.raises(InputError, match="whale"):
+        AgentFactory.create_population({"whale": 1})
+    with pytest.raises(InputError, match="pov"):
+        AgentFactory.create_population(["noise"], options={"pov": {"rate": 0.1}})
