@@ -155,6 +155,18 @@ BARS = Schema(
     ),
 )
 
+REFERENCE_PRICES = Schema(
+    "ReferencePrices",
+    1,
+    {
+        "symbol": SYMBOL,
+        "ts": TS,
+        "previous_close": Column(pl.Float64, "quote currency; the close before, corrected for rights and dividends"),
+    },
+    ("symbol", "ts"),
+    (Rule("the reference is positive", pl.col("previous_close") > 0, "prices above 0"),),
+)
+
 TRADES = Schema(
     "Trades",
     1,

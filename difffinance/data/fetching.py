@@ -27,6 +27,8 @@ SOURCES = {
     "lobster": "difffinance.data.connectors.lobster",
     "yahoo": "difffinance.data.connectors.yahoo",
     "csv": "difffinance.data.connectors.csv_bars",
+    "tushare": "difffinance.data.connectors.tushare",
+    "lean": "difffinance.data.connectors.lean",
 }
 
 

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from difffinance.data.store import Lake, read_metadata
 from difffinance.errors import DataError, NotInLakeError
 from difffinance.records import BarsTable, BookDay, Instrument
@@ -30,6 +32,13 @@ def load_bars(
         is_index=bool(metadata.get("is_index", False)),
         adjusted=adjusted,
     )
+
+
+def load_references(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> pl.DataFrame:
+    """Return `ReferencePrices`: symbol, ts (that of the daily bar) and the price from which its limits are counted."""
+    lake = _lake(lake)
+    advice = "Bring them with: difffinance fetch tushare PATH."
+    return lake.read_table(lake.table_path("ReferencePrices", symbol), advice=advice)[0]
 
 
 def load_book(symbol: str, date: str | None = None, *, lake: Lake | str | os.PathLike[str] | None = None) -> BookDay:

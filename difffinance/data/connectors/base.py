@@ -20,6 +20,11 @@ Repairs = dict[str, int]
 """Rows changed or dropped, by the rule that did it."""
 
 
+def add_repairs(*parts: Mapping[str, int]) -> Repairs:
+    """Return the sum of what was repaired in several parts."""
+    return {rule: sum(part.get(rule, 0) for part in parts) for rule in dict.fromkeys(r for part in parts for r in part)}
+
+
 @dataclass(frozen=True)
 class Request:
     """One call of `fetch`: the words after the source, and the options."""

@@ -35,7 +35,7 @@ def fetch(request: Request) -> Fetched:
     symbol = check_symbol(request.options.get("symbol") or path.name.removesuffix(".gz").removesuffix(".csv"))
     bars, repairs = read_bars(path, symbol, config=request.config)
     request.progress("csv", 1, 1)
-    interval = _interval(bars["ts"])
+    interval = bar_interval(bars["ts"])
     metadata = {
         **venue_of(symbol),
         "adjustment": "split",
@@ -55,7 +55,7 @@ def read_bars(
     path: Path, symbol: str, *, config: DataConfig, date_format: str = "%Y-%m-%d"
 ) -> tuple[pl.DataFrame, Repairs]:
     """Return clean `Bars` (with `adjusted_close` where the file has it) and the repairs; `DataError` names the row."""
-    names, lines, rows = _read_text(path, config.max_archive_bytes)
+    names, lines, rows = read_text(path, config.max_archive_bytes)
     file = path.name
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
     time = next((n for n in _TIME_NAMES if n in names), None)
@@ -63,13 +63,13 @@ def read_bars(
     if time is None or missing:
         raise DataError(f"columns {missing} are missing. Needed: date (or ts), {', '.join(VALUES)}.", file=file, row=1)
     adjusted = [n for n in _ADJUSTED_NAMES if n in names][:1]
-    numbers = {c: _number(frame[c], lines, file) for c in (*VALUES, *adjusted)}
+    numbers = {c: read_number(frame[c], lines, file) for c in (*VALUES, *adjusted)}
     columns = {"ts": _times(frame[time], date_format, lines, file), **numbers}
     frame = pl.DataFrame(columns).rename(dict.fromkeys(adjusted, "adjusted_close"))
     return clean_bars(frame, symbol, file=file, tolerance=config.range_tolerance, rows=lines)
 
 
-def _read_text(path: Path, limit: int) -> tuple[list[str], list[int], list[list[str | None]]]:
+def read_text(path: Path, limit: int) -> tuple[list[str], list[int], list[list[str | None]]]:
     """Return column names, the line in the file of every row, and the fields, null where one is missing."""
     try:
         text = read_plain(path, limit=limit).decode("utf-8-sig")
@@ -97,7 +97,8 @@ def _read_text(path: Path, limit: int) -> tuple[list[str], list[int], list[list[
     return names, lines, rows
 
 
-def _number(column: pl.Series, lines: list[int], file: str) -> pl.Series:
+def read_number(column: pl.Series, lines: list[int], file: str) -> pl.Series:
+    """Return a column of text as numbers, or say which line is none."""
     number = column.cast(pl.Float64, strict=False)
     _refuse_lost(column, number, f"{column.name} must be a number", lines, file)
     return number
@@ -128,7 +129,7 @@ def _refuse_lost(before: pl.Series, after: pl.Series, what: str, lines: list[int
         raise DataError(f"{what}; got {before[row]!r} ({len(lost)} rows).", file=file, row=lines[row])
 
 
-def _interval(times: pl.Series) -> str:
+def bar_interval(times: pl.Series) -> str:
     """Return 1d for bars at midnight only, else the smallest step between bars, as 30s, 1m or 1h."""
     if ((times.dt.timestamp("ns") % 86_400_000_000_000) == 0).all():
         return "1d"

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 from difffinance.config import DataConfig
 from difffinance.data.archives import ahead, plain_pieces, zip_pieces
+from difffinance.data.clock import NEW_YORK, midnight
 from difffinance.data.connectors.base import Fetched, Request, Table, one_word
 from difffinance.data.number_rows import EMPTY, TICK, NumberRows, parse_book_rows, parse_message_rows
 from difffinance.data.spool import Writing
@@ -288,12 +288,10 @@ def _one_row(line: bytes, schema: Schema, file: str, row: int) -> pl.DataFrame:
 
 
 def _midnight(date: str, file: str) -> int:
-    """Return New York's midnight as UTC nanoseconds, by the clock of noon (clocks change at night)."""
     try:
-        noon = datetime.fromisoformat(f"{date}T12:00:00").replace(tzinfo=ZoneInfo("America/New_York"))
+        return midnight(datetime.fromisoformat(date).date(), NEW_YORK)
     except ValueError:
         raise DataError(f"the file name's date {date} does not exist.", file=file) from None
-    return (int(noon.timestamp()) - 43_200) * 1_000_000_000
 
 
 def _events(messages: Array, pair: Pair, start: int) -> pl.DataFrame:
@@ -318,13 +316,14 @@ def _depth(book: Array, events: pl.DataFrame) -> pl.DataFrame:
     """Return the book rows as `Depth`; the parser has held every row against the schema's rules."""
     columns = np.ascontiguousarray(book.T)
     frame = events.select("symbol", "ts", "seq")
+    types = {name: column.dtype for name, column in depth_schema(book.shape[1] // 4).columns.items()}
     for level in range(book.shape[1] // 4):
         for side, at in (("bid", 4 * level + 2), ("ask", 4 * level)):
             pair = [pl.Series(f"{side}_{what}_{level + 1}", columns[at + i]) for i, what in enumerate(_OF_A_LEVEL)]
             if not columns[at + 1].all():
                 there = pair[1] > 0
                 pair = [series.zip_with(there, pl.Series([None], dtype=pl.Int64)) for series in pair]
-            frame = frame.hstack(pair)
+            frame = frame.hstack([series.cast(types[series.name]) for series in pair])
     return frame
 
 
@@ -354,7 +353,7 @@ def _trades(events: pl.DataFrame) -> pl.DataFrame:
     prints = events.filter(pl.col("kind").is_in(["execution", "hidden_execution", "cross"]))
     side = pl.when(pl.col("kind") == "cross").then(0).otherwise(-pl.col("side")).cast(pl.Int8)
     trades = prints.select(
-        "symbol", "ts", "seq", (pl.col("price_ticks") / 100).alias("price"), "quantity", side.alias("side")
+        "symbol", "ts", "seq", (pl.col("price_ticks") / 100).round(4).alias("price"), "quantity", side.alias("side")
     )
     return TRADES.check(trades)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from difffinance.data.bars import bars_table
 from difffinance.data.connectors import lobster
-from difffinance.data.connectors.base import Fetched, Request
+from difffinance.data.connectors.base import Fetched, Request, add_repairs
 from difffinance.data.connectors.csv_bars import read_bars
 from difffinance.data.store import sha256_of
 from difffinance.errors import InputError, NotInLakeError
@@ -28,10 +28,7 @@ def fetch(request: Request) -> Fetched:
     if unknown:
         raise InputError(f"sample {', '.join(unknown)} is not known. Allowed: {', '.join(NAMES)}.")
     parts = [_spx(request) if name == "SPX" else _synth(request) for name in wanted]
-    repairs: dict[str, int] = {}
-    for part in parts:
-        for rule, rows in part.repairs.items():
-            repairs[rule] = repairs.get(rule, 0) + rows
+    repairs = add_repairs(*(part.repairs for part in parts))
     verification = next((p.verification for p in parts if p.verification is not None), None)
     return Fetched(tuple(table for part in parts for table in part.tables), repairs, verification)
 

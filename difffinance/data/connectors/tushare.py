@@ -1,0 +1,113 @@
+"""tushare: daily bars of Chinese shares and indices as Tushare Pro's `daily` gives them, previous close included.
+
+Two layouts, plain or gz, rows in any order, one symbol or several:
+
+    ts_code,trade_date,open,high,low,close,pre_close,change,pct_chg,vol,amount    volume in lots of 100 shares
+    symbol,dt,open,close,high,low,vol                                            local time of a bar's END
+
+Written: Bars, and beside daily ones ReferencePrices: `pre_close` is the exchange's reference price of the day (the
+close before, corrected for rights and dividends), from which price limits are counted. Daily bars lie at midnight UTC
+of the trading date, shorter ones at their opening. Unadjusted prices lie on the grid of 0.01; prices off it are taken
+as front-adjusted, for which limits hold only about.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from difffinance.data.bars import VALUES, bars_table, clean_bars
+from difffinance.data.clock import SHANGHAI
+from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, add_repairs, one_word
+from difffinance.data.connectors.csv_bars import bar_interval, read_number, read_text
+from difffinance.data.store import check_symbol, sha256_of
+from difffinance.errors import DataError, InputError
+from difffinance.schemas import REFERENCE_PRICES, TIME
+
+TAKES = ("symbol",)
+USAGE = "difffinance fetch tushare PATH [--symbol 600519.SH]"
+LOT = 100  # shares
+_DAILY = ("ts_code", "trade_date", "open", "high", "low", "close", "pre_close", "vol")
+_OTHER = ("symbol", "dt", "open", "close", "high", "low", "vol")
+_INDEX = re.compile(r"000\d{3}\.(SH|XSHG)|399\d{3}\.(SZ|XSHE)")
+
+
+def fetch(request: Request) -> Fetched:
+    """Return the bars of the symbols in one file, or of the one named by --symbol."""
+    path = Path(one_word(request, USAGE))
+    if not path.is_file():
+        raise InputError(f"{path} is not a file. Use: {USAGE}.")
+    rows = _read(path, request)
+    symbols = rows["symbol"].unique(maintain_order=True).to_list()
+    wanted = request.options.get("symbol")
+    if wanted is not None and wanted not in symbols:
+        raise InputError(f"{wanted} is not in {path.name}. There are: {', '.join(symbols[:20])}.")
+    tables: list[Table] = []
+    repairs: Repairs = {}
+    for symbol in [wanted] if wanted else symbols:
+        of_symbol, repaired = _tables(rows.filter(pl.col("symbol") == symbol), check_symbol(symbol), path, request)
+        tables += of_symbol
+        repairs = add_repairs(repairs, repaired)
+        request.progress("tushare", len(tables), len(symbols))
+    return Fetched(tuple(tables), repairs, raw_files=(path,))
+
+
+def _read(path: Path, request: Request) -> pl.DataFrame:
+    """Return symbol, ts, line and the numbers of all rows, oldest first."""
+    names, lines, rows = read_text(path, request.config.max_archive_bytes)
+    daily = "trade_date" in names
+    needed = _DAILY if daily else _OTHER
+    if missing := [name for name in needed if name not in names]:
+        raise DataError(f"columns {missing} are missing. Needed: {', '.join(needed)}.", file=path.name, row=1)
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    times = frame[needed[1]].str.to_datetime("%Y%m%d" if daily else "%Y-%m-%d %H:%M:%S", strict=False, time_unit="ns")
+    for column, written in ((times, "YYYYMMDD" if daily else "YYYY-MM-DD HH:MM:SS"), (frame[needed[0]], "a name")):
+        if len(lost := column.is_null().arg_true()):
+            raise DataError(f"{needed[:2]} must be there, time as {written}.", file=path.name, row=lines[int(lost[0])])
+    numbers = {name: read_number(frame[name], lines, path.name) for name in needed[2:]}
+    numbers["volume"] = numbers.pop("vol") * (LOT if daily else 1)
+    return pl.DataFrame({"symbol": frame[needed[0]], "ts": times, "line": lines, **numbers}).sort(
+        "symbol", "ts", maintain_order=True
+    )
+
+
+def _tables(rows: pl.DataFrame, symbol: str, path: Path, request: Request) -> tuple[list[Table], Repairs]:
+    daily = "pre_close" in rows.columns
+    interval = "1d" if daily else bar_interval(rows["ts"].dt.truncate("1d") if _once_a_day(rows["ts"]) else rows["ts"])
+    if interval == "1d":
+        times = rows["ts"].dt.truncate("1d").dt.replace_time_zone("UTC")
+    else:
+        opening = rows["ts"].dt.offset_by("-" + interval)
+        times = opening.dt.replace_time_zone(SHANGHAI).dt.convert_time_zone("UTC")
+    further = ["pre_close"] if daily else []
+    frame = rows.select(times.cast(TIME).alias("ts"), *VALUES, *further)
+    tolerance = request.config.range_tolerance
+    bars, repairs = clean_bars(frame, symbol, file=path.name, tolerance=tolerance, rows=rows["line"].to_list())
+    metadata = _metadata(symbol, bars, path, repairs)
+    tables = [bars_table(symbol, bars.drop(further), interval, "", metadata)]
+    if daily:
+        references = bars.select("symbol", "ts", pl.col("pre_close").alias("previous_close"))
+        checked = REFERENCE_PRICES.check(references, file=f"{path.name} ({symbol}, oldest first)")
+        tables.append(Table(REFERENCE_PRICES, symbol, checked, metadata))
+    return tables, repairs
+
+
+def _once_a_day(times: pl.Series) -> bool:
+    return bool(times.dt.date().n_unique() == len(times) and len(times) > 1)
+
+
+def _metadata(symbol: str, bars: pl.DataFrame, path: Path, repairs: Repairs) -> dict[str, Any]:
+    prices = bars.select("open", "high", "low", "close")
+    is_index = _INDEX.fullmatch(symbol) is not None
+    on_grid = prices.select(pl.all_horizontal((pl.all() * 100 - (pl.all() * 100).round(0)).abs() < 1e-6).all()).item()
+    return {
+        "currency": "CNY",
+        "tick_size": 0.01,
+        "lot_size": float(LOT),
+        "is_index": is_index,
+        "adjustment": "none" if on_grid or is_index else "front (split and dividend)",
+        "raw_sha256": {path.name: sha256_of(path)},
+        "repairs": repairs,
+        "synthetic": False,
+    }
