@@ -46,10 +46,11 @@ def read_map(path: Path, bars: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the tickers with the last day and exchange of each; refuse a map that does not span the bars."""
     rows = _rows(path, 2)
     dates = _dates(rows, path).dt.date().to_list()
-    first, last = bars["ts"].dt.truncate("1d").min(), bars["ts"].dt.truncate("1d").max()
-    if not dates[0] <= first or not last <= dates[-1]:
+    first, last = bars["ts"][0].date(), bars["ts"][-1].date()
+    if not dates[0] <= first <= last <= dates[-1]:
         raise DataError(
-            f"spans {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}, the bars {first} to {last}.", file=path.name
+            f"spans {dates[0]} to {dates[-1]}, the bars {first} to {last}. Allowed: a map that spans them.",
+            file=path.name,
         )
     return [
         {"until": day.isoformat(), "ticker": row[1].upper(), "exchange": row[2] if len(row) > 2 else ""}
