@@ -7,9 +7,9 @@ import numpy as np
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import steps
-from difffinance.market.engine import FILLS
 from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID
 from difffinance.market.flow import LOG_VALUE, NOW, activity
+from difffinance.market.layout import FILLS
 from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS, PARTICIPANTS, STATE
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import WARM_UP_SECONDS, measure_flow

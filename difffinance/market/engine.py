@@ -1,11 +1,10 @@
-"""Price-time-priority limit order book, compiled. Prices are integer ticks, quantities integer lots (int64).
+"""The order book: price-time priority, every kind of order, call auctions; compiled. `market/reference.py` is its twin.
 
-A price level is an entry of an array over a window of ticks; its orders are a linked list inside the array of all
-orders (the order id is the index), so adding, cancelling and filling touch a few cache lines and allocate nothing.
-A bitmap of occupied levels finds the next best price. `market/reference.py` is the plain Python twin.
+Prices are integer ticks, quantities integer lots (int64). Kernels never grow an array: they stop before a message
+that needs room, `Book` makes room and goes on, so nothing is lost. A book holds at most 2**31 - 1 orders in its life.
 
-Kernels never grow an array: they stop before a message that needs room, `Book` makes room and goes on, so nothing
-is lost. A book holds at most 2**31 - 1 orders in its life.
+`layout` has the arrays, `matching` the kinds of orders, `auction` the uncross, `stream` the fast loop for plain
+limit, cancel and market messages; all of them work on the same arrays.
 """
 
 from typing import Any, NamedTuple
@@ -14,250 +13,94 @@ import numpy as np
 
 from difffinance.errors import InputError
 from difffinance.market import reasons
-from difffinance.market.compiled import inlined, kernel, leading_zeros, trailing_zeros
+from difffinance.market.auction import indicative, set_phase, uncross
+from difffinance.market.compiled import kernel
+from difffinance.market.layout import (
+    ASK,
+    BASE,
+    BID,
+    CROWD,
+    FILL,
+    FILLS,
+    HIDDEN_ASK,
+    HIDDEN_BID,
+    HIGH,
+    HIGHEST,
+    LEVEL,
+    LIVE,
+    LOG,
+    LOGGED,
+    LOW,
+    LOWEST,
+    NEXT,
+    ORDER,
+    RESERVE,
+    SELF_TRADE,
+    TIPS,
+    WIDTH,
+    Tables,
+    read_depth,
+)
+from difffinance.market.matching import (
+    CANCEL,
+    ICEBERG,
+    LIMIT,
+    MARKET,
+    NO_PREVENTION,
+    REPLACE,
+    cancel,
+    place,
+    ready,
+    replace,
+)
 from difffinance.records import Array
 
-ORDER = np.dtype(
-    [("price", "i8"), ("quantity", "i8"), ("next", "i4"), ("previous", "i4"), ("owner", "i4"), ("side", "i4")]
-)
-LEVEL = np.dtype([("quantity", "i8"), ("first", "i4"), ("last", "i4")])
-FILL = np.dtype([("maker", "i8"), ("taker", "i8"), ("price", "i8"), ("quantity", "i8")])
 MESSAGE = np.dtype(
-    [("kind", "i4"), ("side", "i4"), ("order_id", "i8"), ("price", "i8"), ("quantity", "i8"), ("owner", "i8")]
-)
-
-# Kinds of messages; numpy integers, so that numba does not compile a kernel again for each constant.
-LIMIT: Any = np.int64(0)
-CANCEL: Any = np.int64(1)
-MARKET: Any = np.int64(2)
-
-# Places in `top`, the book's scalars: best levels, window, price limits, prices seen, counters, next free id.
-BID, ASK, BASE, WIDTH, LOW, HIGH, LOWEST, HIGHEST, LIVE, FILLS, NEXT = range(11)
-MAX_SPAN = 1 << 26  # ticks between the lowest and the highest price a book admits: 1 GiB of levels
+    [("kind", "i1"), ("side", "i1"), ("order_id", "i8"), ("price", "i8"), ("quantity", "i8"), ("display", "i8"),
+     ("owner", "i4")]
+)  # fmt: skip
 _FAR = np.int64(1) << 60
 
-_ONE = np.uint64(1)
-_ZERO = np.uint64(0)
-_OK, _BAD_SIDE, _BAD_QUANTITY, _BAD_PRICE = reasons.OK, reasons.BAD_SIDE, reasons.BAD_QUANTITY, reasons.BAD_PRICE
-_PRICE_LIMIT, _PRICE_SPAN, _REUSED_ID = reasons.PRICE_LIMIT, reasons.PRICE_SPAN, reasons.REUSED_ID
-_UNKNOWN_ORDER, _NO_LIQUIDITY = reasons.UNKNOWN_ORDER, reasons.NO_LIQUIDITY
+
+class Messages(NamedTuple):
+    """A stream of messages as columns of equal length, in the types of `MESSAGE`: what the kernels read fastest."""
+
+    kind: Any
+    side: Any
+    order_id: Any
+    price: Any
+    quantity: Any
+    display: Any
+    owner: Any
 
 
-@inlined
-def next_up(bits, index, width):  # type: ignore[no-untyped-def]
-    """Return the lowest occupied level at or above `index`, or `width`."""
-    word = index >> 6
-    if word >= len(bits):
-        return width
-    rest = bits[word] >> np.uint64(index & 63)
-    if rest != _ZERO:
-        return index + trailing_zeros(rest)
-    for word_above in range(word + 1, len(bits)):
-        if bits[word_above] != _ZERO:
-            return (word_above << 6) + trailing_zeros(bits[word_above])
-    return width
-
-
-@inlined
-def next_down(bits, index):  # type: ignore[no-untyped-def]
-    """Return the highest occupied level at or below `index`, or -1."""
-    if index < 0:
-        return -1
-    word = index >> 6
-    rest = bits[word] << np.uint64(63 - (index & 63))
-    if rest != _ZERO:
-        return index - leading_zeros(rest)
-    for word_below in range(word - 1, -1, -1):
-        if bits[word_below] != _ZERO:
-            return (word_below << 6) + 63 - leading_zeros(bits[word_below])
-    return -1
-
-
-@inlined
-def match(orders, levels, bits, top, fills, side, limit, quantity, taker):  # type: ignore[no-untyped-def]
-    """Fill up to `quantity` against the other side up to level `limit`, oldest first; return what is left."""
-    best = top[ASK] if side > 0 else top[BID]
-    count = top[FILLS]
-    while quantity > 0 and ((side > 0 and best <= limit) or (side < 0 and best >= limit)):
-        level = levels[best]
-        maker = level.first
-        price = best + top[BASE]
-        while quantity > 0 and maker >= 0:
-            order = orders[maker]
-            traded = min(order.quantity, quantity)
-            quantity -= traded
-            level.quantity -= traded
-            order.quantity -= traded
-            fill = fills[count]
-            fill.maker, fill.taker, fill.price, fill.quantity = maker, taker, price, traded
-            count += 1
-            if order.quantity == 0:
-                maker = order.next
-                top[LIVE] -= 1
-        if maker >= 0:
-            level.first = maker
-            orders[maker].previous = -1
-        else:
-            bits[best >> 6] &= ~(_ONE << np.uint64(best & 63))
-            best = next_up(bits, best, top[WIDTH]) if side > 0 else next_down(bits, best)
-    top[FILLS] = count
-    if side > 0:
-        top[ASK] = best
-    else:
-        top[BID] = best
-    return quantity
-
-
-@inlined
-def place_limit(orders, levels, bits, top, fills, order_id, side, price, quantity, owner):  # type: ignore[no-untyped-def]
-    """Match a limit order and rest what is left; return (reason, filled). `ready` must have said yes."""
-    code = check_order(orders, top, order_id, side, quantity)
-    if code == _OK:
-        code = check_price(top, price)
-    if code != _OK:
-        return code, 0
-    top[LOWEST] = min(top[LOWEST], price)
-    top[HIGHEST] = max(top[HIGHEST], price)
-    index = price - top[BASE]
-    left = match(orders, levels, bits, top, fills, side, index, quantity, order_id)
-    order = orders[order_id]
-    order.price, order.quantity, order.owner, order.side = price, left, owner, side
-    if left > 0:
-        level, word, bit = levels[index], index >> 6, _ONE << np.uint64(index & 63)
-        if bits[word] & bit:
-            order.previous = level.last
-            orders[level.last].next = order_id
-            level.quantity += left
-        else:
-            bits[word] |= bit
-            order.previous = -1
-            level.first = order_id
-            level.quantity = left
-        order.next = -1
-        level.last = order_id
-        top[LIVE] += 1
-        if side > 0:
-            top[BID] = max(top[BID], index)
-        else:
-            top[ASK] = min(top[ASK], index)
-    return _OK, quantity - left
-
-
-@inlined
-def place_market(orders, levels, bits, top, fills, order_id, side, quantity, owner):  # type: ignore[no-untyped-def]
-    """Match a market order; what the book cannot fill is dropped and said so; return (reason, filled)."""
-    code = check_order(orders, top, order_id, side, quantity)
-    if code != _OK:
-        return code, 0
-    limit = top[WIDTH] - 1 if side > 0 else 0
-    left = match(orders, levels, bits, top, fills, side, limit, quantity, order_id)
-    order = orders[order_id]
-    order.price, order.quantity, order.owner, order.side = 0, 0, owner, side
-    return (_NO_LIQUIDITY if left > 0 else _OK), quantity - left
-
-
-@inlined
-def cancel(orders, levels, bits, top, order_id, quantity):  # type: ignore[no-untyped-def]
-    """Take `quantity` (0: all) off a resting order, which keeps its priority; return (reason, cancelled)."""
-    if quantity < 0:
-        return _BAD_QUANTITY, 0
-    if order_id < 0 or order_id >= len(orders) or orders[order_id].quantity == 0:
-        return _UNKNOWN_ORDER, 0
-    order = orders[order_id]
-    index = order.price - top[BASE]
-    level = levels[index]
-    if 0 < quantity < order.quantity:
-        order.quantity -= quantity
-        level.quantity -= quantity
-        return _OK, quantity
-    gone, before, after = order.quantity, order.previous, order.next
-    order.quantity = 0
-    level.quantity -= gone
-    top[LIVE] -= 1
-    if before >= 0:
-        orders[before].next = after
-    else:
-        level.first = after
-    if after >= 0:
-        orders[after].previous = before
-    else:
-        level.last = before
-    if before < 0 and after < 0:
-        bits[index >> 6] &= ~(_ONE << np.uint64(index & 63))
-        if index == top[BID]:
-            top[BID] = next_down(bits, index)
-        elif index == top[ASK]:
-            top[ASK] = next_up(bits, index, top[WIDTH])
-    return _OK, gone
-
-
-@inlined
-def check_order(orders, top, order_id, side, quantity):  # type: ignore[no-untyped-def]
-    """Return why an order cannot be taken whatever its price."""
-    if side != 1 and side != -1:
-        return _BAD_SIDE
-    if quantity <= 0:
-        return _BAD_QUANTITY
-    if orders[order_id].side != 0:
-        return _REUSED_ID
-    return _OK
-
-
-@inlined
-def check_price(top, price):  # type: ignore[no-untyped-def]
-    """Return why a limit price cannot be taken."""
-    if price <= 0:
-        return _BAD_PRICE
-    if price < top[LOW] or price > top[HIGH]:
-        return _PRICE_LIMIT
-    if max(price, top[HIGHEST]) - min(price, top[LOWEST]) >= MAX_SPAN:
-        return _PRICE_SPAN
-    return _OK
-
-
-@inlined
-def ready(orders, top, fills, order_id, price):  # type: ignore[no-untyped-def]
-    """Return whether the arrays have room for an order: its id, its price (0: none) and every fill it could make."""
-    if order_id < 0 or order_id >= len(orders) or top[FILLS] + top[LIVE] > len(fills):
-        return False
-    return price <= 0 or 0 <= price - top[BASE] < top[WIDTH] or check_price(top, price) != _OK
+def columns(rows: Array) -> Messages:
+    """Return `MESSAGE` rows as columns."""
+    return Messages(*(np.ascontiguousarray(rows[name]) for name in Messages._fields))
 
 
 @kernel
-def run_messages(orders, levels, bits, top, fills, messages, start, codes, done):  # type: ignore[no-untyped-def]
-    """Process messages from `start`; stop before one that needs room; return how far it came."""
-    for i in range(start, len(messages)):
-        m = messages[i]
-        if m.kind == CANCEL:
-            codes[i], done[i] = cancel(orders, levels, bits, top, m.order_id, m.quantity)
-            continue
-        if not ready(orders, top, fills, m.order_id, m.price if m.kind == LIMIT else 0):
-            return i
-        top[NEXT] = max(top[NEXT], m.order_id + 1)
-        if m.kind == LIMIT:
-            codes[i], done[i] = place_limit(
-                orders, levels, bits, top, fills, m.order_id, m.side, m.price, m.quantity, m.owner
-            )
+def run_messages(book, messages, start, codes, done, refused):  # type: ignore[no-untyped-def]
+    """Process messages of all kinds from `start`; stop before one that needs room; return how far it came."""
+    top = book.top
+    for i in range(start, len(messages.kind)):
+        kind, side, order_id = np.int64(messages.kind[i]), np.int64(messages.side[i]), messages.order_id[i]
+        price, quantity = messages.price[i], messages.quantity[i]
+        if kind == CANCEL:
+            code, count = cancel(book, order_id, quantity)
+        elif kind == REPLACE:
+            if not ready(book, 0, price):
+                return i
+            code, count = replace(book, order_id, price, quantity)
         else:
-            codes[i], done[i] = place_market(orders, levels, bits, top, fills, m.order_id, m.side, m.quantity, m.owner)
-    return len(messages)
-
-
-@kernel
-def read_depth(levels, bits, top, out):  # type: ignore[no-untyped-def]
-    """Fill `out` (2, L, 2) with (price, quantity) of the best bid and ask levels; 0 where there is none."""
-    index = top[BID]
-    for k in range(out.shape[1]):
-        out[0, k, 0] = out[0, k, 1] = 0
-        if index >= 0:
-            out[0, k, 0], out[0, k, 1] = index + top[BASE], levels[index].quantity
-            index = next_down(bits, index - 1)
-    index = top[ASK]
-    for k in range(out.shape[1]):
-        out[1, k, 0] = out[1, k, 1] = 0
-        if index < top[WIDTH]:
-            out[1, k, 0], out[1, k, 1] = index + top[BASE], levels[index].quantity
-            index = next_up(bits, index + 1, top[WIDTH])
+            if not ready(book, order_id, 0 if kind == MARKET else price):
+                return i
+            top[NEXT] = max(top[NEXT], order_id + 1)
+            owner = np.int64(messages.owner[i])
+            code, count = place(book, kind, order_id, side, price, quantity, messages.display[i], owner)
+        codes[i], done[i] = code, count
+        refused[code] += 1
+    return len(messages.kind)
 
 
 class Outcome(NamedTuple):
@@ -268,58 +111,130 @@ class Outcome(NamedTuple):
     quantity: int
 
 
-class Book:
-    """The order book. `low` and `high` are the daily price limits in ticks; ids are given out in sequence."""
+class Indication(NamedTuple):
+    """An auction's price in ticks (None: nothing can trade), its volume, and the surplus (positive: demand) in lots."""
 
-    def __init__(self, *, low: int | None = None, high: int | None = None, capacity: int = 1024) -> None:
-        self.orders = np.zeros(capacity, ORDER)
+    price: int | None
+    volume: int
+    surplus: int
+
+
+class Book:
+    """The order book. `low` and `high` are the daily price limits in ticks; ids are given out in sequence.
+
+    `self_trade` is a policy of `matching` (NO_PREVENTION, CANCEL_NEWEST, CANCEL_OLDEST, DECREMENT), `crowd` the owner
+    that stands for many and may trade with itself. `logged` keeps every change of the book in `log`.
+    """
+
+    def __init__(
+        self,
+        *,
+        low: int | None = None,
+        high: int | None = None,
+        capacity: int = 1024,
+        self_trade: int = NO_PREVENTION,
+        crowd: int = -1,
+        logged: bool = False,
+    ) -> None:
+        self.orders, self.reserves = np.zeros(capacity, ORDER), np.zeros(capacity, RESERVE)
         self.fills_buffer = np.zeros(capacity, FILL)
-        self.levels = np.zeros(64, LEVEL)
-        self.bits = np.zeros(1, np.uint64)
-        self.top = np.array([-1, 64, 0, 64, low or 1, high or _FAR, _FAR, -_FAR, 0, 0, 0], np.int64)
+        self.log_buffer = np.zeros(4 * capacity if logged else 0, LOG)
+        self.levels, self.bits, self.waiting = np.zeros((4, 64), LEVEL), np.zeros((4, 1), np.uint64), np.zeros(2, LEVEL)
+        self.top = np.zeros(CROWD + 1, np.int64)
+        self.top[[BID, HIDDEN_BID]], self.top[[ASK, HIDDEN_ASK, WIDTH]] = -1, 64
+        self.top[[LOW, HIGH, LOWEST, HIGHEST]] = low or 1, high or _FAR, _FAR, -_FAR
+        self.top[[SELF_TRADE, CROWD]] = self_trade, crowd
+        self.refused = np.zeros(
+            len(reasons.NAMES), np.int64
+        )  # outcomes counted by reason; place 0 counts the good ones
         self._windowed = False
 
-    def limit(self, side: int, price: int, quantity: int, *, owner: int = 0) -> Outcome:
-        """Place a limit order."""
-        return self._send(LIMIT, int(self.top[NEXT]), side, price, quantity, owner)
+    @property
+    def tables(self) -> Tables:
+        """The arrays that kernels take."""
+        return Tables(
+            self.orders, self.reserves, self.levels, self.bits, self.waiting, self.top, self.fills_buffer,
+            self.log_buffer,
+        )  # fmt: skip
 
-    def market(self, side: int, quantity: int, *, owner: int = 0) -> Outcome:
+    def limit(self, side: int, price: float, quantity: float, *, owner: int = 0, kind: int = LIMIT) -> Outcome:
+        """Place a limit order; `kind` may also be IMMEDIATE, FILL_OR_KILL, POST_ONLY or HIDDEN."""
+        return self._send(kind, int(self.top[NEXT]), side, price, quantity, owner)
+
+    def market(self, side: int, quantity: float, *, owner: int = 0) -> Outcome:
         """Place a market order."""
         return self._send(MARKET, int(self.top[NEXT]), side, 0, quantity, owner)
 
-    def cancel(self, order_id: int, quantity: int = 0) -> Outcome:
+    def iceberg(self, side: int, price: float, quantity: float, display: float, *, owner: int = 0) -> Outcome:
+        """Place an iceberg that shows at most `display` lots at a time."""
+        return self._send(ICEBERG, int(self.top[NEXT]), side, price, quantity, owner, display)
+
+    def cancel(self, order_id: int, quantity: float = 0) -> Outcome:
         """Cancel `quantity` lots of a resting order; 0 cancels it whole."""
         return self._send(CANCEL, order_id, 0, 0, quantity, 0)
 
-    def _send(self, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> Outcome:
-        codes, done = self.run(np.array([(kind, side, order_id, price, quantity, owner)], MESSAGE))
+    def replace(self, order_id: int, price: float, quantity: float) -> Outcome:
+        """Give a resting order a new price and a new open quantity, see `matching.replace`."""
+        return self._send(REPLACE, order_id, 0, price, quantity, 0)
+
+    def _send(
+        self, kind: int, order_id: int, side: int, price: float, quantity: float, owner: int, display: float = 0
+    ) -> Outcome:
+        code = off_grid(price, quantity, display)
+        if code != reasons.OK:
+            self.refused[code] += 1
+            return Outcome(code, order_id, 0)
+        row = (kind, side, order_id, int(price), int(quantity), int(display), owner)
+        codes, done = self.run(np.array([row], MESSAGE))
         return Outcome(int(codes[0]), order_id, int(done[0]))
 
-    def run(self, messages: Array) -> tuple[Array, Array]:
-        """Process a stream of `MESSAGE` rows; return each one's reason and quantity filled or cancelled."""
-        codes, done = np.empty(len(messages), np.int8), np.empty(len(messages), np.int64)
+    def run(self, messages: Array | Messages) -> tuple[Array, Array]:
+        """Process a stream (`MESSAGE` rows or columns); return each one's reason and quantity filled or cancelled."""
+        stream = messages if isinstance(messages, Messages) else columns(messages)
+        codes, done = np.empty(len(stream.kind), np.int8), np.empty(len(stream.kind), np.int64)
+        self.process(stream, codes, done)
+        return codes, done
+
+    def process(self, messages: Messages, codes: Array, done: Array) -> None:
+        """Do what `run` does, writing into `codes` (int8) and `done` (int64)."""
         at = 0
         while True:
-            at = run_messages(
-                self.orders, self.levels, self.bits, self.top, self.fills_buffer, messages, at, codes, done
-            )
-            if at == len(messages):
-                break
-            row = messages[at]
-            self.make_room(int(row["order_id"]), int(row["price"]) if row["kind"] == LIMIT else 0)
-        return codes, done
+            at = run_messages(self.tables, messages, at, codes, done, self.refused)
+            if at == len(codes):
+                return
+            kind, order_id, price = (int(column[at]) for column in (messages.kind, messages.order_id, messages.price))
+            self.make_room(0 if kind == REPLACE else order_id, 0 if kind == MARKET else price)
+
+    def set_phase(self, phase: int) -> int:
+        """Change the phase (CONTINUOUS, AUCTION, HALTED), see `auction.set_phase`; return the reason."""
+        return int(set_phase(self.tables, phase))
+
+    def indicative(self, reference: int = 0) -> Indication:
+        """Return what an uncross would do now; `reference` is the last traded price in ticks."""
+        price, volume, surplus = indicative(self.tables, reference)
+        return Indication(int(price) or None, int(volume), int(surplus))
+
+    def uncross(self, reference: int = 0) -> Indication:
+        """Let the auction trade at its price, see `auction.uncross`; the phase stays."""
+        self.make_room(0)
+        price, volume, surplus = uncross(self.tables, reference)
+        return Indication(int(price) or None, int(volume), int(surplus))
 
     def make_room(self, order_id: int, price: int = 0) -> None:
         """Grow whatever an order with this id and price (0: none) needs."""
         if not 0 <= order_id < 2**31 - 1:
             raise InputError(f"order id {order_id} is not allowed. Allowed: 0 to 2147483646.")
-        if order_id >= len(self.orders):
-            self.orders = _longer(self.orders, max(2 * len(self.orders), order_id + 1))
-        need = int(self.top[FILLS] + self.top[LIVE])
-        if need > len(self.fills_buffer):
-            self.fills_buffer = _longer(self.fills_buffer, 2 * need)
+        self.grow(order_id + 1)
         if price > 0 and not 0 <= price - self.top[BASE] < self.top[WIDTH]:
             self.cover(price, price)
+
+    def grow(self, orders: int, messages: int = 0) -> None:
+        """Make room for ids below `orders`, and for all fills and log rows of one order after `messages` plain ones."""
+        self.orders, self.reserves = _longer(self.orders, orders), _longer(self.reserves, orders)
+        most = int(self.top[LIVE] + self.top[TIPS]) + messages
+        self.fills_buffer = _longer(self.fills_buffer, int(self.top[FILLS]) + most)
+        if len(self.log_buffer):
+            self.log_buffer = _longer(self.log_buffer, int(self.top[LOGGED]) + 3 * most + 4 * (messages + 1))
 
     def cover(self, lowest: int, highest: int) -> None:
         """Make the window of levels reach from `lowest` to `highest` ticks, with as much again to spare."""
@@ -328,39 +243,59 @@ class Book:
         spare = max((high - low) // 2, 256)
         low = max(low - (spare if lowest < base or not self._windowed else 0), 0) & ~63
         high = (high + (spare if highest >= base + width or not self._windowed else 0) + 63) & ~63
-        levels, bits = np.zeros(high - low, LEVEL), np.zeros((high - low) >> 6, np.uint64)
+        levels, bits = np.zeros((4, high - low), LEVEL), np.zeros((4, (high - low) >> 6), np.uint64)
         shift = base - low
         if self._windowed:
-            levels[shift : shift + width] = self.levels
-            bits[shift >> 6 : (shift + width) >> 6] = self.bits
-        self.top[BID] += shift if self.top[BID] >= 0 else 0
-        self.top[ASK] = self.top[ASK] + shift if self.top[ASK] < width else high - low
-        self.top[BASE], self.top[WIDTH] = low, high - low
+            levels[:, shift : shift + width] = self.levels
+            bits[:, shift >> 6 : (shift + width) >> 6] = self.bits
+        top = self.top
+        for row in (BID, HIDDEN_BID):
+            top[row] += shift if top[row] >= 0 else 0
+        for row in (ASK, HIDDEN_ASK):
+            top[row] = top[row] + shift if top[row] < width else high - low
+        top[BASE], top[WIDTH] = low, high - low
         self.levels, self.bits, self._windowed = levels, bits, True
 
     def depth(self, levels: int) -> Array:
-        """Return (2, L, 2): price and quantity of the best bid and ask levels, 0 where there is none."""
+        """Return (2, L, 2): price and quantity shown at the best bid and ask levels, 0 where there is none."""
         out = np.zeros((2, levels, 2), np.int64)
-        read_depth(self.levels, self.bits, self.top, out)
+        read_depth(self.tables, out)
         return out
 
     @property
     def fills(self) -> Array:
-        """The trade log so far: maker, taker, price, quantity."""
+        """The trade log so far: maker, taker, price, quantity. In an uncross the taker is the buyer."""
         return self.fills_buffer[: self.top[FILLS]]
 
     @property
+    def log(self) -> Array:
+        """Every change of the book so far, `LOG` rows: enough to rebuild it (`reference.rebuild`)."""
+        return self.log_buffer[: self.top[LOGGED]]
+
+    @property
     def best_bid(self) -> int | None:
-        """Highest bid in ticks."""
+        """Highest displayed bid in ticks."""
         return int(self.top[BID] + self.top[BASE]) if self.top[BID] >= 0 else None
 
     @property
     def best_ask(self) -> int | None:
-        """Lowest ask in ticks."""
+        """Lowest displayed ask in ticks."""
         return int(self.top[ASK] + self.top[BASE]) if self.top[ASK] < self.top[WIDTH] else None
 
 
+def off_grid(price: float, quantity: float, display: float) -> int:
+    """Return why numbers are no whole ticks and lots (NaN and infinities included), or 0."""
+    for value, code in ((price, reasons.BAD_PRICE), (quantity, reasons.BAD_QUANTITY), (display, reasons.BAD_DISPLAY)):
+        if not abs(value) < 2**62:
+            return code
+        if value != int(value):
+            return reasons.OFF_GRID
+    return reasons.OK
+
+
 def _longer(array: Array, length: int) -> Any:
-    longer = np.zeros(length, array.dtype)
+    if length <= len(array):
+        return array
+    longer = np.zeros(2 * length, array.dtype)
     longer[: len(array)] = array
     return longer

@@ -10,21 +10,8 @@ import numpy as np
 
 from difffinance.market import reasons
 from difffinance.market.compiled import kernel
-from difffinance.market.engine import (
-    ASK,
-    BASE,
-    BID,
-    CANCEL,
-    FILLS,
-    LIMIT,
-    LIVE,
-    MARKET,
-    WIDTH,
-    cancel,
-    check_price,
-    place_limit,
-    place_market,
-)
+from difffinance.market.layout import ASK, BASE, BID, FILLS, LIVE, TIPS, WIDTH
+from difffinance.market.matching import CANCEL, LIMIT, MARKET, cancel, check_price, place_limit, place_market
 
 EVENT = np.dtype(
     [("ts", "i8"), ("kind", "i4"), ("side", "i4"), ("order_id", "i8"), ("price", "i8"), ("quantity", "i8"),
@@ -43,13 +30,16 @@ _NONE = np.int64(0)  # no price, or the whole quantity
 
 
 class Floor(NamedTuple):
-    """The book's arrays, the accounts (N seats and the background) and the log of a step."""
+    """The book's arrays (as in `engine.Tables`), the accounts (N seats and the background), the log of a step."""
 
     orders: Any
+    reserves: Any
     levels: Any
     bits: Any
+    waiting: Any
     top: Any
     fills: Any
+    log: Any
     events: Any
     counts: Any
     marks: Any
@@ -85,7 +75,7 @@ def roomy(floor, orders):  # type: ignore[no-untyped-def]
     return (
         counts[EVENTS] + orders <= len(floor.events)
         and counts[NEXT_ID] + orders <= len(floor.orders)
-        and top[FILLS] + top[LIVE] + orders <= len(floor.fills)
+        and top[FILLS] + top[LIVE] + top[TIPS] + orders <= len(floor.fills)
     )
 
 
@@ -153,13 +143,9 @@ def submit(floor, ts, kind, side, price, quantity, owner):  # type: ignore[no-un
             code = reasons.PRICE_SPAN
     if code == reasons.OK:
         if kind == LIMIT:
-            code, done = place_limit(
-                floor.orders, floor.levels, floor.bits, floor.top, floor.fills, order_id, side, price, quantity, owner
-            )
+            code, done = place_limit(floor, order_id, side, price, quantity, owner)
         else:
-            code, done = place_market(
-                floor.orders, floor.levels, floor.bits, floor.top, floor.fills, order_id, side, quantity, owner
-            )
+            code, done = place_market(floor, order_id, side, quantity, owner)
         settle(floor, first, side, owner)
         left = floor.orders[order_id].quantity
         floor.resting[owner, 0 if side > 0 else 1] += left
@@ -180,7 +166,7 @@ def withdraw(floor, ts, order_id, quantity):  # type: ignore[no-untyped-def]
     """Cancel `quantity` lots (0: all) of a resting order."""
     order = floor.orders[order_id]
     side, price, owner = np.int64(order.side), order.price, np.int64(order.owner)
-    code, gone = cancel(floor.orders, floor.levels, floor.bits, floor.top, order_id, quantity)
+    code, gone = cancel(floor, order_id, quantity)
     floor.resting[owner, 0 if side > 0 else 1] -= gone
     write(floor, ts, CANCEL, side, order_id, price, quantity, owner, code, gone, floor.top[FILLS])
     mark(floor)

@@ -18,8 +18,9 @@ import numpy as np
 
 from difffinance.config import MarketConfig
 from difffinance.market.compiled import kernel
-from difffinance.market.engine import BASE, BID, HIGH, LIMIT, LOW, MARKET, WIDTH, next_down, next_up
 from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
+from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, next_down, next_up
+from difffinance.market.matching import LIMIT, MARKET
 
 # Places in `clock`: seconds since the opening, log of the value in ticks.
 NOW, LOG_VALUE = range(2)
@@ -100,7 +101,7 @@ def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
         parent[1] = min(np.ceil((1.0 - rng.random()) ** (-1.0 / p[MEMORY])), _LONGEST)
     parent[1] -= 1
     side, top = parent[0], floor.top
-    best = top[1] if side > 0 else top[BID]
+    best = top[ASK] if side > 0 else top[BID]
     if best < 0 or best >= top[WIDTH]:
         return
     levels = 1 if rng.random() < p[QUEUE_SIZED] else int(p[SWEEP])
@@ -112,11 +113,13 @@ def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
 def shown(floor, side, best, levels):  # type: ignore[no-untyped-def]
     """Return the quantity on the first `levels` levels that an order of that side would meet."""
     quantity, index, width = 0, best, floor.top[WIDTH]
+    row = ASK if side > 0 else BID
+    bits = floor.bits[row]
     for _ in range(levels):
         if index < 0 or index >= width:
             break
-        quantity += floor.levels[index].quantity
-        index = next_up(floor.bits, index + 1, width) if side > 0 else next_down(floor.bits, index - 1)
+        quantity += floor.levels[row, index].quantity
+        index = next_up(bits, index + 1, width) if side > 0 else next_down(bits, index - 1)
     return quantity
 
 

@@ -19,6 +19,15 @@ ACTION_SHAPE = 15
 ACTION_NOT_FINITE = 16
 ACTION_OFF_RANGE = 17
 AGENT_RAISED = 18
+BAD_KIND = 19
+BAD_DISPLAY = 20
+OFF_GRID = 21
+HALTED = 22
+NOT_IN_AUCTION = 23
+WOULD_TRADE = 24
+NOT_FILLABLE = 25
+SELF_TRADE = 26
+NOT_UNCROSSED = 27
 
 NAMES = (
     "ok",
@@ -40,4 +49,13 @@ NAMES = (
     "action_not_finite",
     "action_off_range",
     "agent_raised",
+    "bad_kind",
+    "bad_display",
+    "off_grid",
+    "halted",
+    "not_in_auction",
+    "would_trade",
+    "not_fillable",
+    "self_trade",
+    "not_uncrossed",
 )

@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 
 from difffinance.config import MarketConfig
-from difffinance.market.engine import MARKET
 from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, submit
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW
+from difffinance.market.matching import MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.venue import Venue
 

@@ -12,9 +12,9 @@ import numpy as np
 from numba import typed
 
 from difffinance.market.compiled import kernel
-from difffinance.market.engine import BASE, FILLS, WIDTH
 from difffinance.market.floor import EVENTS, MID, act_all, mark, roomy
 from difffinance.market.flow import LOG_VALUE, activity, run_until
+from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.views import ACTIVITY as VIEW_ACTIVITY
 from difffinance.market.views import (
     DECAY,

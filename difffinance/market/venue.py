@@ -6,9 +6,10 @@ import numpy as np
 
 from difffinance.config import MarketConfig
 from difffinance.market import reasons
-from difffinance.market.engine import BASE, FILLS, LIVE, WIDTH, Book
+from difffinance.market.engine import Book
 from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, Floor, roomy
 from difffinance.market.flow import Flow, parameters, run_until
+from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
 from difffinance.records import Array
@@ -38,7 +39,7 @@ class Venue:
 
     def _bind(self) -> Floor:
         book = self.book
-        return Floor(book.orders, book.levels, book.bits, book.top, book.fills_buffer, **self.accounts)
+        return Floor(*book.tables, **self.accounts)
 
     def adopt(self, floor: Floor, flow: Flow) -> None:
         """Go on with these arrays, those of a market that was saved."""
@@ -52,8 +53,7 @@ class Venue:
         book, counts = self.book, self.floor.counts
         if not roomy(self.floor, messages):
             self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + messages)
-            book.orders = _room(book.orders, int(counts[NEXT_ID]) + messages)
-            book.fills_buffer = _room(book.fills_buffer, int(book.top[FILLS] + book.top[LIVE]) + messages)
+            book.grow(int(counts[NEXT_ID]) + messages, messages)
         self.flow = self.flow._replace(live=_room(self.flow.live, int(self.flow.live_count[0]) + messages + 1))
         mid = int(self.floor.marks[MID])
         low, high = max(mid - 2 * self.reach, 1), mid + 2 * self.reach

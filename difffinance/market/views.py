@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difffinance.market.compiled import kernel
-from difffinance.market.engine import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, read_depth
 from difffinance.market.floor import (
     BOUGHT,
     BUY_FEE,
@@ -28,6 +27,7 @@ from difffinance.market.floor import (
     SOLD,
     T_PLUS_ONE,
 )
+from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, read_depth, tables_of
 from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
 
 # Places in `scale`, what the numbers are measured in and what is known about the flow.
@@ -121,7 +121,7 @@ def remember(floor, history):  # type: ignore[no-untyped-def]
 @kernel
 def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-untyped-def]
     """Fill all tables from the floor as it stands."""
-    read_depth(floor.levels, floor.bits, floor.top, tables.depth)
+    read_depth(tables_of(floor), tables.depth)
     pooled = pool(floor, history, kinds)
     for seat in range(len(kinds)):
         rates, mid = floor.rates[seat], floor.marks[MID]

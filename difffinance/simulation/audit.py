@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.market import reasons
-from difffinance.market.engine import CANCEL, LIMIT
+from difffinance.market.matching import CANCEL, LIMIT
 from difffinance.market.reference import ReferenceBook
 from difffinance.market.rules import SessionRules, price_band, session_rules
 from difffinance.simulation.episode import Episode
@@ -45,10 +45,10 @@ class _Audit:
         for order_id, side, price, quantity, owner in self.episode.opening.tolist():
             self._send(LIMIT, order_id, side, price, quantity, owner)
         for events, fills in zip(self.episode.events, self.episode.fills, strict=True):
-            start = len(self.book.log)
+            start = len(self.book.trades)
             for event in events.tolist():
                 self._replay(*event)
-            if self.book.log[start:] != fills.tolist():
+            if self.book.trades[start:] != fills.tolist():
                 self.found["price-time priority: fills differ from the plain book"] += 1
         self._compare_accounts()
         return self.found
@@ -92,9 +92,9 @@ class _Audit:
 
     def _send(self, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> None:
         self.owner[order_id] = owner
-        start = len(self.book.log)
+        start = len(self.book.trades)
         self.book.place(kind, order_id, side, price, quantity, owner)
-        for maker, _, at, traded in self.book.log[start:]:
+        for maker, _, at, traded in self.book.trades[start:]:
             self._check_price(at)
             for party, sign in ((owner, side), (self.owner[maker], -side)):
                 if party < len(self.held):

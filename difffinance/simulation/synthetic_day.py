@@ -16,8 +16,8 @@ from difffinance.agents.factory import AgentFactory
 from difffinance.config import MarketConfig
 from difffinance.data.store import atomic_file
 from difffinance.errors import InputError
-from difffinance.market.engine import CANCEL, LIMIT
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.matching import CANCEL, LIMIT
 from difffinance.records import Array
 
 SYMBOL, DATE, SEED, LEVELS = "SYNTH", "2020-01-02", 20200102, 5

@@ -5,14 +5,15 @@ from hypothesis import strategies as st
 
 from difffinance.errors import InputError
 from difffinance.market import reasons
-from difffinance.market.engine import CANCEL, LIMIT, MARKET, MAX_SPAN, MESSAGE, Book
+from difffinance.market.engine import MESSAGE, Book
+from difffinance.market.matching import CANCEL, LIMIT, MARKET, MAX_SPAN
 from difffinance.market.reference import ReferenceBook
 
 LOW, HIGH = 90, 110
 
 
 def random_message(draw_kind, order_id, side, price, quantity):
-    return (draw_kind, side, order_id, price, quantity, 0)
+    return (draw_kind, side, order_id, price, quantity, 0, 0)
 
 
 messages = st.lists(
@@ -134,7 +135,7 @@ def test_absurd_span_of_prices_is_refused_not_lost():
 
 def test_negative_ids_are_an_error():
     with pytest.raises(InputError, match="order id -1"):
-        Book().run(rows([(0, 1, -1, 100, 1, 0)]))
+        Book().run(rows([(0, 1, -1, 100, 1, 0, 0)]))
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
-from difffinance.market.engine import CANCEL, LIMIT, MARKET
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, parameters
+from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow
 from difffinance.market.venue import Venue
