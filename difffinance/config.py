@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from difffinance.errors import ConfigError
 
@@ -68,8 +68,31 @@ class FlowConfig(Branch):
     intraday: Annotated[float, Field(ge=0, lt=1)] = Field(0.4, description="depth of the U-shape of activity")
 
 
+class LawConfig(Branch):
+    """`law` mode: what moves the price where there is no book. Per step: sigma, and participation in its volume."""
+
+    volume: Positive = Field(1000.0, description="of a step, units of the asset: what participation 1 is")
+    volatility: NotNegative = Field(0.0005, description="of the fundamental, fraction of the start price per step")
+    permanent: NotNegative = Field(0.1, description="linear permanent impact at participation 1, sigma")
+    temporary: NotNegative = Field(0.3, description="temporary impact at participation 1, sigma")
+    exponent: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="of participation, temporary impact")
+    half_spread_bps: NotNegative = Field(0.5, description="half spread, bps of the start price")
+    transient: NotNegative = Field(0.0, description="transient impact on a step at participation 1, sigma; 0: none")
+    transient_exponent: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="of participation")
+    kernel: Literal["power", "exponential", "bounded"] = Field("exponential", description="how transient impact fades")
+    decay: NotNegative = Field(0.1, description="of the kernel, per step (power: exponent)")
+    kernel_scale: Positive = Field(1.0, description="of the bounded kernel, steps")
+    noise: NotNegative = Field(0.0, description="net volume of noise traders in a step, standard deviation, volumes")
+
+
 class MarketConfig(Branch):
-    """`simulate`: the instrument, its rules and the background flow."""
+    """`simulate`: the instrument, its rules and the background flow.
+
+    In `book` mode orders match in a book beside the background `flow`; in `law` mode there is no book and the mid
+    moves by the impact `law`. The parameters of one mode are refused in the other.
+    """
+
+    mode: Literal["book", "law"] = Field("book", description="orders match in a book, or the mid moves by a law")
 
     symbol: str = "SYNTH"
     tick_size: Positive = Field(0.01, description="quote currency")
@@ -89,6 +112,15 @@ class MarketConfig(Branch):
     max_leverage: Positive = Field(2.0, description="largest gross position over wealth")
     max_resting_orders: Annotated[int, Field(ge=1, le=100_000)] = Field(64, description="of one seat")
     flow: FlowConfig = FlowConfig()
+    law: LawConfig | None = Field(None, description="of `law` mode; none there: the defaults")
+
+    @model_validator(mode="after")
+    def _modes_never_mix(self) -> "MarketConfig":
+        if self.mode == "book" and self.law is not None:
+            raise ValueError("market.law belongs to mode 'law'; in a book, impact is what happens. Leave it out")
+        if self.mode == "law" and self.flow != FlowConfig():
+            raise ValueError("market.flow belongs to mode 'book'; in law mode there is no book. Leave it out")
+        return self
 
 
 class AgentsConfig(Branch):

@@ -49,7 +49,7 @@ class MarketEnvironment:
         self.num_steps = num_steps or max(int(self.config.session_seconds / self.config.step_seconds), 1)
         self.latency = _latency(latency, num_agents, self.num_steps * self.config.step_seconds)
         seating = Seating(self.kinds, self.latency, self.num_steps, self.agents)
-        self.session = open_session(getattr(self.config, "mode", "book"), self.config, seating)
+        self.session = open_session(self.config.mode, self.config, seating)
         self._seeds = np.random.SeedSequence(seed)
         self._started = False
 

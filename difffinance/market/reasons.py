@@ -28,6 +28,7 @@ WOULD_TRADE = 24
 NOT_FILLABLE = 25
 SELF_TRADE = 26
 NOT_UNCROSSED = 27
+NEEDS_BOOK = 28
 
 NAMES = (
     "ok",
@@ -58,4 +59,5 @@ NAMES = (
     "not_fillable",
     "self_trade",
     "not_uncrossed",
+    "quotes_need_a_book",
 )

@@ -17,7 +17,7 @@ from difffinance.errors import InputError
 from difffinance.market.views import Tables
 from difffinance.records import Array
 
-SESSIONS = {"book": "book_session.BookSession"}
+SESSIONS = {"book": "book_session.BookSession", "law": "law_session.LawSession"}
 
 
 @dataclass(frozen=True)
