@@ -117,13 +117,14 @@ def fetch(
     end: Annotated[str | None, typer.Option(help="day after the last, YYYY-MM-DD")] = None,
     interval: Annotated[str, typer.Option(help="bar length, e.g. 1d")] = "1d",
     symbol: Annotated[str | None, typer.Option(help="name for the tables of a file")] = None,
+    kind: Annotated[str | None, typer.Option(help="of a vendor's data, e.g. aggTrades, klines, um/trades")] = None,
     preset: Preset = "default",
     lake: LakeDir = None,
     seed: Seed = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bring market data into the lake: fetch sample | lobster PATH | yahoo SYMBOL... | csv PATH --symbol S."""
+    """Bring market data into the lake: fetch sample | SOURCE PATH | yahoo SYMBOL... | binance SYMBOL --kind K."""
     from difffinance.data.fetching import SOURCES, fetch_tables
     from difffinance.errors import InputError
 
@@ -137,6 +138,7 @@ def fetch(
         lake=session.lake,
         config=session.config.data,
         symbol=symbol,
+        kind=kind,
         start=start,
         end=end,
         interval=interval,

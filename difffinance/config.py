@@ -7,6 +7,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Sequence
+from decimal import Decimal
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,14 @@ class DataConfig(Branch):
     range_tolerance: Fraction = Field(
         0.05, description="largest distance of open or close from low..high that is repaired, fraction of the close"
     )
+    tick_size: Annotated[Decimal, Field(gt=0)] | None = Field(
+        None, description="price step of a crypto or Tardis file, quote currency; none finds it from the data"
+    )
+    lot_size: Annotated[Decimal, Field(gt=0)] | None = Field(
+        None, description="quantity step of such a file, units of the asset; none finds it from the data"
+    )
+    book_levels: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="levels a side of rebuilt order books")
+    binance_url: str = Field("https://data.binance.vision", description="root of Binance's public archive")
     network_timeout_s: Positive = Field(20.0, description="seconds per request")
     network_retries: Annotated[int, Field(ge=0, le=10)] = Field(
         4, description="tries after a rate limit or a lost line"

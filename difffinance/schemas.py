@@ -218,7 +218,7 @@ BOOK_EVENTS = Schema(
         "symbol": SYMBOL,
         "ts": TS,
         "seq": SEQ,
-        "order_id": Column(pl.Int64, "identity of the resting order; 0 for hidden ones"),
+        "order_id": Column(pl.Int64, "identity of the resting order; 0 where the venue tells none"),
         "kind": Column(pl.String, " ".join(EVENT_KINDS)),
         "side": Column(pl.Int8, "of the RESTING order: +1 bid, -1 ask; a trade's sign is the opposite"),
         "price_ticks": Column(pl.Float64, "ticks; whole numbers except hidden executions, which may be off the grid"),
@@ -250,7 +250,7 @@ def depth_schema(levels: int) -> Schema:
     for level in range(1, levels + 1):
         for side in ("bid", "ask"):
             columns[f"{side}_price_ticks_{level}"] = Column(pl.Int64, "ticks", nullable=True)
-            columns[f"{side}_quantity_{level}"] = Column(pl.Int64, "units of the asset", nullable=True)
+            columns[f"{side}_quantity_{level}"] = Column(pl.Float64, "units of the asset", nullable=True)
     rules = [
         Rule(
             "the book is not crossed",

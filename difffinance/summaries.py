@@ -20,12 +20,30 @@ def fetched(answer: dict[str, Any]) -> str:
 
 
 def _verified(verification: dict[str, Any]) -> str:
-    """Say whether the message file explains the book file; a fraction below 1 is no verified book."""
+    """Say whether the messages explain the book, and what a venue's feed was held against."""
     fractions = {name: verification[f"{name}_exact"] for name in ("one_step", "resync")}
     exact = all(fraction in (None, 1.0) for fraction in fractions.values())
     texts = [f"{name.replace('_', '-')} {_fraction(fraction)}" for name, fraction in fractions.items()]
     said = "book verified" if exact else "book NOT explained by its messages"
-    return f"  {said}: {', '.join(texts)} of {verification['messages']:,} messages"
+    of = f"of {verification['messages']:,} messages"
+    line = f"  {said}: {', '.join(texts)} {of}" if set(fractions.values()) != {None} else f"  no book {of}"
+    found = [f"{name.replace('_', ' ')} {_short(verification[name])}" for name in _FOUND if name in verification]
+    return "\n".join([line, *(["  " + ", ".join(found)] if found else [])])
+
+
+_FOUND = (
+    "gaps",
+    "crossed_states",
+    "best_quotes_exact",
+    "prints",
+    "prints_inside_shown",
+    "traded_then_gone",
+    "explained",
+)
+
+
+def _short(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.6f}"
 
 
 def _fraction(value: float | None) -> str:

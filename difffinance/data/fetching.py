@@ -29,6 +29,7 @@ SOURCES = {
     "csv": "difffinance.data.connectors.csv_bars",
     "tushare": "difffinance.data.connectors.tushare",
     "lean": "difffinance.data.connectors.lean",
+    "binance": "difffinance.data.connectors.binance",
 }
 
 

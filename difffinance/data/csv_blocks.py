@@ -1,0 +1,121 @@
+"""Vendors' csv tables of any size, read in blocks: exact decimals, whole numbers, and the row of what is wrong."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from difffinance.data.decimals import Scaled, join_scaled, read_decimals
+from difffinance.data.lines import line_blocks
+from difffinance.errors import DataError
+from difffinance.records import Array
+
+
+@dataclass(frozen=True)
+class CsvLayout:
+    """The columns of a csv in order: which are decimals, which whole numbers; the others stay text.
+
+    The last `optional` columns may be absent. `header` True demands a first row with these names; False takes a first
+    row that begins with a letter as a header, whatever it says, and needs none.
+    """
+
+    names: tuple[str, ...]
+    decimals: tuple[str, ...]
+    integers: tuple[str, ...]
+    optional: int = 0
+    header: bool = False
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A csv in memory: whole numbers and texts (with `row`, the line in the file), and the decimals."""
+
+    frame: pl.DataFrame
+    decimals: dict[str, Scaled]
+
+    @property
+    def rows(self) -> Array:
+        """The line in the file of every row."""
+        return self.frame["row"].to_numpy()
+
+
+def read_csv(path: Path, layout: CsvLayout, *, limit: int, drop: tuple[str, ...] = ()) -> CsvTable:
+    """Return a plain, packed or zipped csv; columns in `drop` are not kept. `DataError` names file and row."""
+    frames: list[pl.DataFrame] = []
+    pieces: dict[str, list[Scaled]] = {name: [] for name in layout.decimals}
+    for first, texts in _text_blocks(path, layout, limit):
+        rows = pl.int_range(first, first + texts.height, eager=True).alias("row")
+        kept = [c for c in layout.names if c in texts.columns and c not in (*layout.decimals, *drop)]
+        frames.append(texts.select(rows, *(_column(texts[c], c in layout.integers, first, path.name) for c in kept)))
+        for name in layout.decimals:
+            pieces[name].append(read_decimals(texts[name], name, file=path.name, first_row=first))
+    if not frames or not sum(frame.height for frame in frames):
+        raise DataError("holds no rows.", file=path.name)
+    return CsvTable(pl.concat(frames), {name: join_scaled(found) for name, found in pieces.items()})
+
+
+def _text_blocks(path: Path, layout: CsvLayout, limit: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield (line of the first row, all columns as text)."""
+    names: tuple[str, ...] = ()
+    for first, block in line_blocks(path, limit=limit):
+        if not names:
+            line = block[: block.find(b"\n")].strip().decode("utf-8-sig", "replace")
+            names = _names(line, layout, path.name)
+            if not line[:1].isdigit():
+                first, block = first + 1, block[block.find(b"\n") + 1 :]
+        if block.strip():
+            yield first, _split(block, names, first, path.name)
+
+
+def _names(line: str, layout: CsvLayout, file: str) -> tuple[str, ...]:
+    fields = line.split(",")
+    if layout.header and tuple(fields[: len(layout.names)]) != layout.names[: len(fields)]:
+        raise DataError(f"begins with {line[:120]!r}. Allowed: {','.join(layout.names)[:200]}.", file=file, row=1)
+    most, least = len(layout.names), len(layout.names) - layout.optional
+    if not least <= len(fields) <= most:
+        raise DataError(f"has {len(fields)} columns. Allowed: {least} to {most}.", file=file, row=1)
+    return layout.names[: len(fields)]
+
+
+def _split(block: bytes, names: tuple[str, ...], first: int, file: str) -> pl.DataFrame:
+    try:
+        texts = pl.read_csv(block, has_header=False, schema=dict.fromkeys(names, pl.String), quote_char=None)
+        whole = texts.height == block.count(b"\n") and not any(texts.null_count().row(0))
+    except pl.exceptions.PolarsError:
+        whole = False
+    if whole:
+        return texts
+    for number, line in enumerate(block.splitlines(), start=first):
+        fields = line.split(b",")
+        if len(fields) != len(names) or b"" in fields:
+            raise DataError(
+                f"has {sum(f != b'' for f in fields)} values. Allowed: {len(names)}.", file=file, row=number
+            )
+    raise DataError("is not a csv in UTF-8.", file=file, row=first)
+
+
+def _column(texts: pl.Series, integer: bool, first: int, file: str) -> pl.Series:
+    if not integer:
+        return texts
+    bad = (~texts.str.contains(r"^\d{1,18}$")).arg_true()
+    if len(bad):
+        row = int(bad[0])
+        raise DataError(f"{texts.name} must be a whole number; got {texts[row]!r}.", file=file, row=first + row)
+    return texts.cast(pl.Int64)
+
+
+def utc_times(numbers: pl.Series, rows: Array, file: str) -> pl.Series:
+    """Return UTC nanoseconds of Unix times in milli-, micro- or nanoseconds (told by their size, one unit a file)."""
+    values = numbers.to_numpy()
+    for unit, low in ((1_000_000, 10**11), (1_000, 10**14), (1, 10**17)):
+        inside = (values >= low) & (values < low * 90)  # 1973 to 2255
+        if inside[0]:
+            if not inside.all():
+                bad = int(np.argmin(inside))
+                raise DataError(
+                    f"{numbers.name} {values[bad]} is not a time like {values[0]}.", file=file, row=rows[bad]
+                )
+            return pl.Series("ts", values * unit).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
+    raise DataError(f"{numbers.name} {values[0]} is not a Unix time in ms, us or ns.", file=file, row=int(rows[0]))

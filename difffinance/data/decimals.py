@@ -1,0 +1,110 @@
+"""Prices and quantities as vendors write them, read as whole numbers of their own grid: no float rounds on the way.
+
+`61837.63000000` is 6183763 at two decimals. The tick (or lot) of a table is the largest step on which all its values
+lie, found from the data or given; a given one that a value misses is refused with the row.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+
+from difffinance.errors import DataError
+from difffinance.records import Array
+
+_PLAIN = r"^\d{1,18}(\.\d*)?$"
+_MOST_DIGITS = 18  # of a 64-bit integer
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Numbers as `values * 10 ** -decimals`, exactly."""
+
+    values: Array  # int64
+    decimals: int
+
+    def at(self, decimals: int) -> Array:
+        """Return the whole numbers at more decimals; `DataError` where 64 bits cannot hold them."""
+        factor = 10 ** (decimals - self.decimals)
+        if len(self.values) and int(self.values.max()) > (2**63 - 1) // factor:
+            raise DataError(f"numbers up to {self.values.max()} at {decimals} decimals are beyond 18 digits.")
+        return self.values * factor
+
+    def as_floats(self) -> Array:
+        """Return the nearest float64 of every number (a quotient of two exact floats is rounded once)."""
+        return self.values / 10.0**self.decimals
+
+
+def read_decimals(texts: pl.Series, what: str, *, file: str, rows: Array | None = None, first_row: int = 1) -> Scaled:
+    """Return decimal texts as scaled integers; `DataError` names the row of what is no number at or above 0.
+
+    `rows` are the rows in the file of each text; without it they are counted from `first_row`.
+    """
+
+    def refuse(index: int) -> DataError:
+        row = int(rows[index]) if rows is not None else index + first_row
+        return DataError(f"{what} must be a decimal number at or above 0; got {texts[index]!r}.", file=file, row=row)
+
+    if not len(texts):
+        return Scaled(np.zeros(0, np.int64), 0)
+    plain = texts.str.contains(_PLAIN).fill_null(False)
+    if not plain.all():
+        texts = _write_out(texts, plain, refuse)
+    parts = pl.DataFrame({"text": texts}).select(
+        whole=pl.col("text").str.extract(r"^(\d+)", 1),
+        fraction=pl.col("text").str.extract(r"\.(\d*)$", 1).fill_null("").str.strip_chars_end("0"),
+    )
+    decimals = int(parts["fraction"].str.len_bytes().to_numpy().max())
+    joined = parts.select(pl.col("whole") + pl.col("fraction").str.pad_end(decimals, "0")).to_series()
+    numbers = joined.str.strip_chars_start("0").replace("", "0")
+    long = numbers.str.len_bytes() > _MOST_DIGITS
+    if long.any():
+        raise refuse(int(long.arg_max() or 0))
+    return Scaled(numbers.cast(pl.Int64).to_numpy(), decimals)
+
+
+def _write_out(texts: pl.Series, plain: pl.Series, refuse: object) -> pl.Series:
+    """Replace exponents (`1e-7`) by what they stand for."""
+    written = texts.to_list()
+    for index in (~plain).arg_true().to_list():
+        if not re.fullmatch(r"\d{1,17}(\.\d{0,17})?[eE][+-]?\d{1,2}", written[index] or ""):
+            raise refuse(index)  # type: ignore[operator]
+        written[index] = format(Decimal(written[index]), "f")
+        if not re.fullmatch(_PLAIN, written[index]):
+            raise refuse(index)  # type: ignore[operator]
+    return pl.Series(written, dtype=pl.String)
+
+
+def join_scaled(pieces: list[Scaled]) -> Scaled:
+    """Return pieces one after the other, at the decimals of the finest."""
+    decimals = max((piece.decimals for piece in pieces), default=0)
+    values = [piece.at(decimals) for piece in pieces] or [np.zeros(0, np.int64)]
+    return Scaled(np.concatenate(values), decimals)
+
+
+def find_step(*pieces: Scaled) -> Decimal:
+    """Return the largest step on which every number lies (1 when there is none above 0)."""
+    decimals = max((piece.decimals for piece in pieces), default=0)
+    step = 0
+    for piece in pieces:
+        if len(piece.values):
+            step = int(np.gcd(step, np.gcd.reduce(piece.at(decimals))))
+    return Decimal(step or 10**decimals).scaleb(-decimals)
+
+
+def count_steps(numbers: Scaled, step: Decimal, what: str, *, file: str, rows: Array | None = None) -> Array:
+    """Return every number in whole steps; `DataError` names the row of one between two steps."""
+    decimals = max(numbers.decimals, -int(step.normalize().as_tuple().exponent))
+    unit, values = int(step.scaleb(decimals)), numbers.at(decimals)
+    off = np.flatnonzero(values % unit)
+    if len(off):
+        first = int(off[0])
+        given = Decimal(int(values[first])).scaleb(-decimals)
+        raise DataError(
+            f"{what} {given} is off the grid of {step} ({len(off)} rows). Give the finer step, or none.",
+            file=file,
+            row=None if rows is None else int(rows[first]),
+        )
+    return values // unit
