@@ -1,10 +1,11 @@
-"""Files from outside, read without trusting them: zip members by name, plain, gz and zst files, whole or in pieces.
+"""Files from outside, read without trusting them: zip members by name, plain, gz, xz and zst files, whole or in pieces.
 
 Nothing is ever unpacked to disk. Sizes are held against a limit both as declared and as they turn out.
 """
 
 import contextlib
 import gzip
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -127,13 +128,13 @@ def read_limited(stream: Readable, limit: int, file: str) -> bytes:
 
 
 def read_plain(path: Path, *, limit: int) -> bytes:
-    """Return the content of a plain, `.gz` or `.zst` file; raise `DataError` when it is damaged or beyond `limit`."""
+    """Return the content of a plain, `.gz`, `.xz` or `.zst` file; `DataError` when it is damaged or beyond `limit`."""
     with _opened(path) as stream:
         return read_limited(stream, limit, path.name)
 
 
 def plain_pieces(path: Path, *, limit: int) -> Iterator[bytes]:
-    """Yield the content of a plain, `.gz` or `.zst` file piece by piece; zero bytes are for the caller to refuse."""
+    """Yield the content of a plain, `.gz`, `.xz` or `.zst` file by pieces; zero bytes are for the caller to refuse."""
     with _opened(path) as stream:
         yield from _pieces(stream, limit, path.name)
 
@@ -147,11 +148,12 @@ def _opened(path: Path) -> Iterator[Readable]:
             with pa.input_stream(str(path), compression="zstd") as stream:
                 yield stream
         else:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+            with opener(path, "rb") as stream:  # type: ignore[operator]
                 yield stream
     except DataError:
         raise
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"cannot be unpacked: {error}. Download it again.", file=path.name) from None
 
 

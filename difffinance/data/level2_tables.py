@@ -14,7 +14,7 @@ import polars as pl
 
 from difffinance.data.decimals import Scaled, count_steps, find_step
 from difffinance.data.level2 import DELETE, EXECUTION, GAP, HALT, NEW, PARTIAL_CANCEL, SNAPSHOT, TRADE, Book
-from difffinance.data.verification import count_exact
+from difffinance.data.verification import Replay
 from difffinance.records import Array
 from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, depth_schema
 
@@ -145,12 +145,13 @@ def book_tables(
 def _exactness(events: Array, depth: Array) -> tuple[float | None, float | None]:
     """Return the two fractions of CONTRACT section 2 over the rows after the first of each stretch without a gap."""
     starts = np.flatnonzero(events[:, 1] == HALT)
-    columns = [np.ascontiguousarray(events[:, k]) for k in (1, 3, 4)] + [2 * events[:, 2] - 1]
+    kind, price, size, direction = events[:, 1], events[:, 3], events[:, 4], 2 * events[:, 2] - 1
     one_step = resync = compared = 0
     for low, high in zip(starts, [*starts[1:], len(events)], strict=True):
-        if high - low > 1:
-            found = count_exact(*(column[low:high] for column in columns), np.asfortranarray(depth[low:high]))
-            one_step, resync, compared = one_step + found[0], resync + found[1], compared + high - low - 1
+        stretch = Replay(depth.shape[1] // 4)
+        rows = slice(low, high)
+        stretch.feed(kind[rows], price[rows], size[rows], direction[rows], depth[rows])
+        one_step, resync, compared = one_step + stretch.one_step, resync + stretch.resync, compared + high - low - 1
     if not compared:
         return None, None
     return (float(one_step / compared) if depth.shape[1] > 4 else None), float(resync / compared)

@@ -1,14 +1,9 @@
-"""Text files of any size, line by line in blocks: plain, gz, zst, xz, or the one csv of a zip. Nothing is unpacked."""
+"""Text files of any size in blocks of whole lines: plain, gz, zst, xz, or the one csv of a zip."""
 
-import contextlib
-import gzip
-import lzma
-import zipfile
-import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from difffinance.data.archives import Readable, _check_member, _check_names
+from difffinance.data.archives import plain_pieces, zip_pieces
 from difffinance.errors import DataError
 
 BLOCK = 1 << 24
@@ -19,52 +14,24 @@ def line_blocks(path: Path, *, limit: int, size: int = BLOCK) -> Iterator[tuple[
 
     Raises `DataError` for a damaged or truncated file, zero bytes, or more than `limit` bytes unpacked.
     """
-    first, total, rest = 1, 0, b""
-    with _open(path, limit) as stream:
-        while piece := stream.read(size):
-            total += len(piece)
-            if total > limit:
-                raise DataError(f"unpacks to more than {limit} bytes (data.max_archive_bytes).", file=path.name)
-            if b"\x00" in piece:
-                raise DataError("holds zero bytes, so it is not a text table.", file=path.name)
-            end = piece.rfind(b"\n") + 1
-            if not end:
-                rest += piece
-                continue
-            block, rest = rest + piece[:end], piece[end:]
-            yield first, block
-            first += block.count(b"\n")
-    if rest.strip():
-        yield first, rest + b"\n"
+    first, held = 1, bytearray()
+    for piece in _pieces(path, limit):
+        if b"\x00" in piece:
+            raise DataError("holds zero bytes, so it is not a text table.", file=path.name)
+        held += piece
+        end = held.rfind(b"\n") + 1 if len(held) >= size else 0
+        if end:
+            yield first, bytes(held[:end])
+            first += held.count(b"\n", 0, end)
+            del held[:end]
+    if held.strip():
+        yield first, bytes(held) if held.endswith(b"\n") else bytes(held) + b"\n"
 
 
-@contextlib.contextmanager
-def _open(path: Path, limit: int) -> Iterator[Readable]:
-    try:
-        if path.suffix == ".zst":
-            import pyarrow as pa
-
-            with pa.input_stream(str(path), compression="zstd") as stream:
-                yield stream
-        elif path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive, archive.open(_only_csv(archive, path, limit)) as stream:
-                yield stream
-        else:
-            opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
-            with opener(path, "rb") as stream:  # type: ignore[operator]
-                yield stream
-    except DataError:
-        raise
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"cannot be unpacked: {error}. Download it again.", file=path.name) from None
-
-
-def _only_csv(archive: zipfile.ZipFile, path: Path, limit: int) -> zipfile.ZipInfo:
-    members = archive.infolist()
-    _check_names(members, path.name)
-    chosen = [m for m in members if PurePosixPath(m.filename).suffix == ".csv"]
-    if len(chosen) != 1:
-        names = ", ".join(m.filename for m in members[:5]) or "nothing"
-        raise DataError(f"must hold exactly one csv; it holds {names}.", file=path.name)
-    _check_member(chosen[0], path.name, limit)
-    return chosen[0]
+def _pieces(path: Path, limit: int) -> Iterator[bytes]:
+    if path.suffix != ".zip":
+        return plain_pieces(path, limit=limit)
+    members = zip_pieces(path, lambda name: name.endswith(".csv"), limit=limit)
+    if len(members) != 1:
+        raise DataError(f"must hold exactly one csv; it holds {', '.join(members) or 'none'}.", file=path.name)
+    return next(iter(members.values()))
