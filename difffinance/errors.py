@@ -14,12 +14,15 @@ class ConfigError(InputError):
 
 
 class DataError(InputError):
-    """A file or table breaks its schema; the message names file and row where there is one."""
+    """A file or table breaks its schema; the message names file and row, in a binary file the byte."""
 
-    def __init__(self, reason: str, *, file: str | None = None, row: int | None = None) -> None:
-        place = ", ".join(p for p in (file, None if row is None else f"row {row}") if p)
+    def __init__(
+        self, reason: str, *, file: str | None = None, row: int | None = None, byte: int | None = None
+    ) -> None:
+        parts = (file, None if row is None else f"row {row}", None if byte is None else f"byte {byte}")
+        place = ", ".join(p for p in parts if p)
         super().__init__(f"{place}: {reason}" if place else reason)
-        self.reason, self.file, self.row = reason, file, row
+        self.reason, self.file, self.row, self.byte = reason, file, row, byte
 
 
 class NotInLakeError(DiffFinanceError, LookupError):

@@ -30,6 +30,7 @@ SOURCES = {
     "tushare": "difffinance.data.connectors.tushare",
     "lean": "difffinance.data.connectors.lean",
     "binance": "difffinance.data.connectors.binance",
+    "itch": "difffinance.data.connectors.itch",
 }
 
 
