@@ -80,8 +80,8 @@ def write(folder, content: bytes, name: str = "01302019.NASDAQ_ITCH50"):
     return path
 
 
-def fetch(lake, path, symbol="TEST", **options):
-    return fetch_tables("itch", [str(path)], lake=lake, config=CONFIG, symbol=symbol, **options)
+def fetch(lake, path, symbol="TEST", config=CONFIG, **options):
+    return fetch_tables("itch", [str(path)], lake=lake, config=config, symbol=symbol, **options)
 
 
 @pytest.mark.parametrize("name", ["01302019.NASDAQ_ITCH50", "S013019-v50.txt.gz"])
@@ -96,7 +96,9 @@ def test_every_message_of_the_stock_arrives(lake, tmp_path, name):
         ("execution", 2, 1, 10_000.0, 50.0), ("execution", 2, 1, 10_000.0, 50.0), ("execution", 2, 1, 10_000.0, 10.0),
         ("partial_cancel", 2, 1, 10_000.0, 40.0), ("delete", 3, -1, 10_002.0, 200.0),
         ("new", 5, -1, 10_003.0, 250.0),
-        ("hidden_execution", 0, 0, 10_001.5, 70.0), ("cross", 0, 0, 10_001.0, 1234.0), ("delete", 4, 1, 10_000.0, 100.0),
+        ("hidden_execution", 0, 0, 10_001.5, 70.0),
+        ("cross", 0, 0, 10_001.0, 1234.0),
+        ("delete", 4, 1, 10_000.0, 100.0),
         ("halt", 0, 0, -1.0, 0.0),
     ]  # fmt: skip
     assert day.depth["bid_quantity_1"].to_list()[1:] == [
@@ -229,6 +231,17 @@ def test_damaged_file_is_refused_with_its_byte(lake, tmp_path, name):
 def test_order_that_was_never_added(lake, tmp_path):
     with pytest.raises(DataError, match="1 messages name orders"):
         fetch(lake, write(tmp_path, b"".join([*HAND[:7], message("D", "TEST", OPEN + 1, 77)])))
+
+
+def test_finer_grid_and_fewer_levels(lake, tmp_path):
+    cheap = [*HAND[:6], message("A", "TEST", OPEN, 9, "B", 1, "TEST", 999_999)]
+    config = DataConfig(tick_size="0.0001", book_levels=2)
+    fetch(lake, write(tmp_path, b"".join(cheap)), config=config)
+    day = load_book("TEST", lake=lake)
+    assert day.levels == 2 and day.instrument.tick_size == 0.0001
+    assert day.depth["bid_price_ticks_2"].to_list() == [None, None, 999_999]
+    with pytest.raises(InputError, match="multiples of"):
+        fetch(lake, write(tmp_path, b"".join(cheap)), config=DataConfig(tick_size="0.00001"))
 
 
 def test_cut_gzip(lake, tmp_path):

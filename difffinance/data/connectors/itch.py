@@ -12,6 +12,7 @@ The day is told by the file's name (01302019.NASDAQ_ITCH50.gz, S013019-v50.txt.g
 import re
 from collections.abc import Iterator
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,7 @@ from difffinance.records import Array
 
 TAKES = ("symbol", "start")
 USAGE = "difffinance fetch itch PATH --symbol AAPL [--start YYYY-MM-DD]"
-LEVELS = 10
-TICK = 100  # one cent in ITCH's units of a hundredth of a cent
+_UNIT = 10_000  # prices are dollars x 10000
 _ROWS = 50_000  # messages of the stock in memory at a time
 _NAMES = ((re.compile(r"(\d{8})\.NASDAQ_ITCH50"), "%m%d%Y"), (re.compile(r"S(\d{6})-v50"), "%m%d%y"))
 _SIDES_END = date(2014, 7, 14)  # from this day on the venue hides the side of hidden executions
@@ -61,11 +61,12 @@ def fetch(request: Request) -> Fetched:
     if len(symbol) > 8:
         raise InputError(f"symbol {symbol} is too long. Allowed: at most 8 letters, as NASDAQ writes it.")
     day = _day(path, request.options.get("start"))
-    writer = BookWriter(request, symbol, day.isoformat(), LEVELS, TICK, TICK / 10_000, path.name)
+    tick, levels = _tick(request), request.config.book_levels
+    writer = BookWriter(request, symbol, day.isoformat(), levels, tick, tick / _UNIT, path.name)
     about = np.array([-1, 0, 0, 0, 0, 0, 0], np.int64)
     with Writing() as writing:
         for rows, base in _rows(path, symbol, day, about, request):
-            writer.feed(_piece(rows, base, day, path.name), writing)
+            writer.feed(_piece(rows, base, day, tick, path.name), writing)
     if about[0] < 0:
         raise DataError(f"lists no stock {symbol} in its directory messages.", file=path.name)
     if writer.orders.unknown:
@@ -73,12 +74,12 @@ def fetch(request: Request) -> Fetched:
     verification = writer.verification()
     metadata = {
         "currency": "USD",
-        "tick_size": TICK / 10_000,
+        "tick_size": tick / _UNIT,
         "lot_size": 1.0,
         "round_lot": int(about[1]),
         "adjustment": "none",
         "date": day.isoformat(),
-        "levels": LEVELS,
+        "levels": levels,
         "raw_sha256": {path.name: sha256_of(path)},
         "repairs": {},
         "broken_trades_kept": int(about[4]),
@@ -92,6 +93,14 @@ def fetch(request: Request) -> Fetched:
     tables = tuple(Table(s.schema, symbol, s, metadata, day.isoformat()) for s in spools)
     repairs = {"trade broken later by the venue, kept": int(about[4])}
     return Fetched(tables, repairs, verification, raw_files=(path,))
+
+
+def _tick(request: Request) -> int:
+    """Return the tick in ITCH's units: one cent unless data.tick_size says otherwise."""
+    tick = (request.config.tick_size or Decimal("0.01")) * _UNIT
+    if tick != int(tick):
+        raise InputError(f"data.tick_size={request.config.tick_size} is not allowed. Allowed: multiples of 0.0001.")
+    return int(tick)
 
 
 def _day(path: Path, start: str | None) -> date:
@@ -133,14 +142,16 @@ def _rows(path: Path, symbol: str, day: date, about: Array, request: Request) ->
     request.progress("itch", size, size)
 
 
-def _piece(rows: Array, base: int, day: date, file: str) -> Piece:
+def _piece(rows: Array, base: int, day: date, tick: int, file: str) -> Piece:
     """Return rows for the replay; refuse visible prices off the grid."""
     visible = np.isin(rows[:, 0], (ADD, REPLACE))
-    off = np.flatnonzero(visible & (rows[:, 4] % TICK != 0))
+    off = np.flatnonzero(visible & (rows[:, 4] % tick != 0))
     if len(off):
         price, byte = rows[off[0], 4], base + int(rows[off[0], 7])
         raise DataError(
-            f"price {price / 10_000} is off the grid of 1 cent. Allowed: stocks above 1 dollar.", file=file, byte=byte
+            f"price {price / _UNIT} is off the grid of {tick / _UNIT}. Below 1 dollar: data.tick_size=0.0001.",
+            file=file,
+            byte=byte,
         )
     taker = np.full(len(rows), AGAINST_MAKER)
     return Piece(rows[:, :6], rows[:, 6] + midnight(day, NEW_YORK), base + rows[:, 7], rows[:, 8], taker)
