@@ -31,6 +31,7 @@ SOURCES = {
     "lean": "difffinance.data.connectors.lean",
     "binance": "difffinance.data.connectors.binance",
     "itch": "difffinance.data.connectors.itch",
+    "databento": "difffinance.data.connectors.databento",
 }
 
 

@@ -1,0 +1,273 @@
+"""databento: one instrument from a DBN file (.dbn or .dbn.zst) of schema mbo, mbp-1 or mbp-10.
+
+    mbo            every order: replayed into BookEvents, Depth (data.book_levels levels) and Trades. A fill takes from
+                   its order at once, and the cancel by which the venue confirms it changes nothing more. The snapshot
+                   at a file's start becomes new orders at its time; messages of orders from before the file are
+                   dropped and counted
+    mbp-1, mbp-10  the best levels after every update: Quotes, Depth, Trades
+
+A second path, a file of schema `definition`, tells the tick; without one it is data.tick_size, or else the largest
+step that all prices of the file are multiples of. Times are the venue's (`ts_event`; a snapshot's `ts_recv`); one that
+lies before the message ahead of it is moved to that one and counted. The day of the tables is the first record's, UTC.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from difffinance.data.connectors.base import Fetched, Request, Table
+from difffinance.data.dbn_records import (
+    LAYOUTS,
+    SNAPSHOT,
+    UNDEFINED_PRICE,
+    read_definitions,
+    read_header,
+    record_blocks,
+)
+from difffinance.data.order_replay import ADD, CLEAR, FILL, NOTHING, REDUCE, SET
+from difffinance.data.order_tables import BookWriter, Piece
+from difffinance.data.spool import Writing
+from difffinance.data.store import check_symbol, sha256_of
+from difffinance.errors import DataError, InputError
+from difffinance.records import Array
+from difffinance.schemas import QUOTES, TIME, TRADES, depth_schema
+
+TAKES = ("symbol",)
+USAGE = "difffinance fetch databento PATH [DEFINITIONS] [--symbol S]"
+_UNIT = 1_000_000_000  # prices are x 1e-9
+_OPERATIONS = {b"A": ADD, b"C": REDUCE, b"M": SET, b"R": CLEAR, b"F": FILL, b"T": NOTHING, b"N": NOTHING}
+_SIDES = {b"B": 1, b"A": -1, b"N": 0}
+
+
+def fetch(request: Request) -> Fetched:
+    """Return one instrument's tables."""
+    if not 1 <= len(request.what) <= 2:
+        given = " ".join(request.what) or "nothing"
+        raise InputError(f"one file, and maybe one of definitions; got {given}. Use: {USAGE}.")
+    paths = [Path(word) for word in request.what]
+    if missing := [str(p) for p in paths if not p.is_file()]:
+        raise InputError(f"{', '.join(missing)} is not a file. Use: {USAGE}.")
+    limit = request.config.max_archive_bytes
+    header = read_header(paths[0], limit=limit)
+    if str(header.schema) not in LAYOUTS:
+        raise DataError(f"is of schema {header.schema}. Allowed: {', '.join(LAYOUTS)}.", file=paths[0].name)
+    symbol, ids = _instrument(header, request, paths[0].name)
+    definition = _definition(paths[1], symbol, limit) if len(paths) == 2 else None
+    tick, day = _survey(paths[0], ids, definition, request)
+    source = _Source(paths[0], symbol, ids, tick, day, request)
+    if str(header.schema) == "mbo":
+        tables, repairs, verification = _orders(source)
+    else:
+        tables, repairs, verification = (*_levels(source, int(str(header.schema).removeprefix("mbp-"))), None)
+    metadata = {
+        "currency": (definition.currency if definition is not None else "") or "USD",
+        "tick_size": tick / _UNIT,
+        "lot_size": 1.0,
+        "adjustment": "none",
+        "date": day.isoformat(),
+        "dataset": header.dataset,
+        "raw_sha256": {p.name: sha256_of(p) for p in paths},
+        "repairs": repairs,
+        "synthetic": False,
+        "is_index": False,
+        "volume_base": f"{header.dataset} only",
+        "levels": request.config.book_levels if verification else int(str(header.schema).removeprefix("mbp-")),
+    }
+    if verification:
+        metadata["verification"] = {k: v for k, v in verification.items() if k != "messages_per_second"}
+    finished = tuple(Table(s.schema, symbol, s, metadata, day.isoformat()) for s in tables)
+    return Fetched(finished, repairs, verification, raw_files=tuple(paths))
+
+
+def _instrument(header: Any, request: Request, file: str) -> tuple[str, Array]:
+    """Return the chosen symbol and the numbers under which it goes in the file."""
+    known = {name: [int(i["symbol"]) for i in spans] for name, spans in header.mappings.items() if spans}
+    wanted = request.options.get("symbol") or (next(iter(known)) if len(known) == 1 else None)
+    if wanted is None or wanted not in known:
+        given = "name one with --symbol" if wanted is None else f"there is no {wanted}"
+        raise InputError(f"{file} holds {', '.join(list(known)[:20]) or 'no instrument'}; {given}. Use: {USAGE}.")
+    return check_symbol(wanted), np.unique(known[wanted])
+
+
+def _definition(path: Path, symbol: str, limit: int) -> Any:
+    own = [record for record in read_definitions(path, limit=limit) if record.raw_symbol == symbol]
+    if not own:
+        raise DataError(f"defines no instrument {symbol}.", file=path.name)
+    return own[-1]
+
+
+class _Source:
+    """The records of the chosen instrument, block by block, with their times."""
+
+    def __init__(self, path: Path, symbol: str, ids: Array, tick: int, day: date, request: Request) -> None:
+        self.path, self.symbol, self.ids, self.tick, self.day, self.request = path, symbol, ids, tick, day, request
+        self.moved = 0
+
+    def blocks(self) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield records, their UTC nanoseconds (never falling) and their bytes; count the times that were moved."""
+        last = 0
+        for records, base in record_blocks(self.path, limit=self.request.config.max_archive_bytes):
+            own = np.flatnonzero(np.isin(records["instrument_id"], self.ids))
+            chosen = records[own]
+            if not len(chosen):
+                continue
+            snapshot = (chosen["flags"] & SNAPSHOT) > 0
+            ts = np.where(snapshot, chosen["ts_recv"], chosen["ts_event"]).astype(np.int64)
+            steady = np.maximum.accumulate(np.concatenate([[last], ts]))[1:]
+            self.moved += int((steady != ts).sum())
+            last = int(steady[-1])
+            place = base + own * records.dtype.itemsize
+            self._check(chosen, place)
+            yield chosen, steady, place
+            self.request.progress("databento", int(place[-1]), int(place[-1]) + 1)
+
+    def _check(self, records: Array, place: Array) -> None:
+        """Refuse actions and sides that are not known, sizes of 0 and prices off the grid, by byte."""
+        action, price = records["action"], records["price"]
+        orders = np.isin(action, [b"A", b"M"]) & ("order_id" in (records.dtype.names or ()))
+        priced = orders | np.isin(action, [b"F", b"T"])
+        for bad, what in (
+            (~np.isin(action, list(_OPERATIONS)), "action must be one of A C M R F T N"),
+            (~np.isin(records["side"], list(_SIDES)), "side must be B, A or N"),
+            (orders & (records["side"] == b"N"), "an order has a side, B or A"),
+            (priced & (records["size"] == 0), "size must be above 0"),
+            (priced & ((price <= 0) | (price == UNDEFINED_PRICE)), "price must be above 0"),
+            (orders & (price % self.tick != 0), f"price must lie on the grid of {self.tick / _UNIT}"),
+        ):
+            if len(at := np.flatnonzero(bad)):
+                record = records[at[0]]
+                given = ", ".join(f"{name} {record[name]!r}" for name in ("action", "side", "price", "size"))
+                raise DataError(f"{what}; got {given}.", file=self.path.name, byte=int(place[at[0]]))
+
+
+def _survey(path: Path, ids: Array, definition: Any, request: Request) -> tuple[int, date]:
+    """Return the tick in units of 1e-9 and the day of the first record; this reads the file once."""
+    step, first = 0, None
+    for records, _ in record_blocks(path, limit=request.config.max_archive_bytes):
+        own = records[np.isin(records["instrument_id"], ids)]
+        if len(own):
+            first = first or int(own["ts_recv"][0])
+            prices = own["price"][np.isin(own["action"], [b"A", b"M"]) & (own["price"] != UNDEFINED_PRICE)]
+            step = int(np.gcd.reduce(prices, initial=step))
+            for side in ("bid_px", "ask_px") if "levels" in (own.dtype.names or ()) else ():
+                prices = own["levels"][side]
+                step = int(np.gcd.reduce(prices[prices != UNDEFINED_PRICE], initial=step))
+    if first is None:
+        raise DataError("holds no records of the instrument.", file=path.name)
+    if definition is not None and definition.min_price_increment != UNDEFINED_PRICE:
+        step = int(definition.min_price_increment)
+    elif request.config.tick_size is not None:
+        step = int(Decimal(request.config.tick_size) * _UNIT)
+    if step <= 0:
+        step = _UNIT // 100  # nothing is priced: a cent, which no row will use
+    return step, datetime.fromtimestamp(first // _UNIT, UTC).date()
+
+
+# --- orders --------------------------------------------------------------------------------------------------------
+
+
+def _orders(source: _Source) -> tuple[list[Any], dict[str, int], dict[str, Any]]:
+    levels, tick = source.request.config.book_levels, source.tick
+    writer = BookWriter(
+        source.request, source.symbol, source.day.isoformat(), levels, tick, tick / _UNIT, source.path.name
+    )
+    with Writing() as writing:
+        for records, ts, place in source.blocks():
+            writer.feed(_piece(records, ts, place), writing)
+    repairs = {
+        "message of an order from before the file dropped": writer.orders.unknown,
+        "time before the message ahead moved to it": source.moved,
+    }
+    return [writer.events, writer.depth, writer.trades], repairs, writer.verification()
+
+
+def _piece(records: Array, ts: Array, place: Array) -> Piece:
+    side = _translated(records["side"], _SIDES)
+    rows = np.zeros((len(records), 6), np.int64)
+    rows[:, 0] = _translated(records["action"], _OPERATIONS)
+    rows[:, 1], rows[:, 3], rows[:, 4], rows[:, 5] = records["order_id"], side, records["price"], records["size"]
+    paid = np.where(records["action"] == b"T", records["price"], 0)
+    return Piece(rows, ts, place, paid, side)
+
+
+def _translated(letters: Array, numbers: dict[bytes, int]) -> Array:
+    table = np.zeros(256, np.int64)
+    for letter, number in numbers.items():
+        table[letter[0]] = number
+    return table[np.ascontiguousarray(letters).view(np.uint8)]
+
+
+# --- levels --------------------------------------------------------------------------------------------------------
+
+
+def _levels(source: _Source, levels: int) -> tuple[list[Any], dict[str, int]]:
+    schemas = (QUOTES, depth_schema(levels), TRADES)
+    spools = [source.request.spool(schema, source.symbol, source.day.isoformat()) for schema in schemas]
+    seen = crossed = prints = 0
+    with Writing() as writing:
+        for records, ts, _ in source.blocks():
+            traded = records["action"] == b"T"
+            book, times = records["levels"][~traded], ts[~traded]
+            seq = np.arange(seen, seen + len(book))
+            depth = _depth(source, book, times, seq, levels)
+            fine = depth.filter((pl.col("bid_price_ticks_1") < pl.col("ask_price_ticks_1")).fill_null(True))
+            frames = (_quotes(source, book[:, 0], times, seq), schemas[1].check(fine, file=source.path.name),
+                      _prints(source, records[traded], ts[traded], prints))  # fmt: skip
+            seen, crossed, prints = seen + len(book), crossed + depth.height - fine.height, prints + int(traded.sum())
+            writing.append(dict(zip(spools, frames, strict=True)))
+    repairs = {
+        "locked or crossed state left out of Depth": crossed,
+        "time before the message ahead moved to it": source.moved,
+    }
+    return list(spools), repairs
+
+
+def _keys(source: _Source, ts: Array, seq: Array) -> dict[str, Any]:
+    symbol = pl.repeat(source.symbol, len(ts), dtype=pl.String, eager=True)
+    return {"symbol": symbol, "ts": pl.Series(ts, dtype=pl.Int64).cast(TIME), "seq": seq}
+
+
+def _depth(source: _Source, book: Array, ts: Array, seq: Array, levels: int) -> pl.DataFrame:
+    columns = _keys(source, ts, seq)
+    for level in range(levels):
+        for side in ("bid", "ask"):
+            price, size = book[f"{side}_px"][:, level].astype(np.int64), book[f"{side}_sz"][:, level].astype(np.int64)
+            there = pl.Series((price != UNDEFINED_PRICE) & (size > 0))
+            for what, values in (("price_ticks", price // source.tick), ("quantity", size)):
+                column = pl.Series(np.ascontiguousarray(values)).zip_with(there, pl.Series([None], dtype=pl.Int64))
+                columns[f"{side}_{what}_{level + 1}"] = column
+    return pl.DataFrame(columns)
+
+
+def _quotes(source: _Source, best: Array, ts: Array, seq: Array) -> pl.DataFrame:
+    both = (best["bid_px"] != UNDEFINED_PRICE) & (best["ask_px"] != UNDEFINED_PRICE)
+    best = best[both]
+    difference = np.sign(best["ask_px"] - best["bid_px"])
+    frame = pl.DataFrame(
+        {
+            **_keys(source, ts[both], seq[both]),
+            "bid": best["bid_px"] / _UNIT,
+            "bid_quantity": best["bid_sz"].astype(np.float64),
+            "ask": best["ask_px"] / _UNIT,
+            "ask_quantity": best["ask_sz"].astype(np.float64),
+            "state": pl.Series(["crossed", "locked", "normal"]).gather(difference + 1),
+        }
+    )
+    return QUOTES.check(frame, file=source.path.name)
+
+
+def _prints(source: _Source, records: Array, ts: Array, start: int) -> pl.DataFrame:
+    frame = pl.DataFrame(
+        {
+            **_keys(source, ts, np.arange(start, start + len(ts))),
+            "price": records["price"] / _UNIT,
+            "quantity": records["size"].astype(np.float64),
+            "side": _translated(records["side"], _SIDES),
+        }
+    )
+    return TRADES.check(frame, file=source.path.name)
