@@ -26,7 +26,11 @@ def _verified(verification: dict[str, Any]) -> str:
     texts = [f"{name.replace('_', '-')} {_fraction(fraction)}" for name, fraction in fractions.items()]
     said = "book verified" if exact else "book NOT explained by its messages"
     of = f"of {verification['messages']:,} messages"
-    line = f"  {said}: {', '.join(texts)} {of}" if set(fractions.values()) != {None} else f"  no book {of}"
+    line = (
+        f"  {said}: {', '.join(texts)} {of}"
+        if set(fractions.values()) != {None}
+        else f"  nothing to verify in {verification['messages']:,} messages"
+    )
     found = [f"{name.replace('_', ' ')} {_short(verification[name])}" for name in _FOUND if name in verification]
     return "\n".join([line, *(["  " + ", ".join(found)] if found else [])])
 

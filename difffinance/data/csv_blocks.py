@@ -26,6 +26,7 @@ class CsvLayout:
     integers: tuple[str, ...]
     optional: int = 0
     header: bool = False
+    blank: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _text_blocks(path: Path, layout: CsvLayout, limit: int) -> Iterator[tuple[in
             if not line[:1].isdigit():
                 first, block = first + 1, block[block.find(b"\n") + 1 :]
         if block.strip():
-            yield first, _split(block, names, first, path.name)
+            yield first, _split(block, names, layout.blank, first, path.name)
 
 
 def _names(line: str, layout: CsvLayout, file: str) -> tuple[str, ...]:
@@ -79,9 +80,10 @@ def _names(line: str, layout: CsvLayout, file: str) -> tuple[str, ...]:
     return layout.names[: len(fields)]
 
 
-def _split(block: bytes, names: tuple[str, ...], first: int, file: str) -> pl.DataFrame:
+def _split(block: bytes, names: tuple[str, ...], blank: tuple[str, ...], first: int, file: str) -> pl.DataFrame:
     try:
         texts = pl.read_csv(block, has_header=False, schema=dict.fromkeys(names, pl.String), quote_char=None)
+        texts = texts.with_columns(pl.col(c).fill_null("0") for c in blank)
         whole = texts.height == block.count(b"\n") and not any(texts.null_count().row(0))
     except pl.exceptions.PolarsError:
         whole = False

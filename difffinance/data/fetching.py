@@ -32,6 +32,9 @@ SOURCES = {
     "binance": "difffinance.data.connectors.binance",
     "itch": "difffinance.data.connectors.itch",
     "databento": "difffinance.data.connectors.databento",
+    "coinbase": "difffinance.data.connectors.coinbase",
+    "bitstamp": "difffinance.data.connectors.bitstamp",
+    "tardis": "difffinance.data.connectors.tardis",
 }
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from difffinance.data.decimals import Scaled, count_steps, find_step
+from difffinance.data.decimals import Scaled, count_steps, find_step, join_scaled
 from difffinance.data.level2 import DELETE, EXECUTION, GAP, HALT, NEW, PARTIAL_CANCEL, SNAPSHOT, TRADE, Book
 from difffinance.data.verification import Replay
 from difffinance.records import Array
-from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, depth_schema
+from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, TRADES, depth_schema
 
 _KINDS = {
     NEW: "new",
@@ -32,11 +32,46 @@ class Messages:
     """Messages in the order in which they apply; message m sets the levels `first[m]:first[m + 1]`."""
 
     kind: Array  # (M,) of level2
+    owner: Array  # (M,) row in its stream
     ts: Array  # (M,) UTC nanoseconds
     first: Array  # (M + 1,)
     side: Array  # (n,) 1 bid, 0 ask
     price: Scaled  # (n,)
     quantity: Scaled  # (n,)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels of the messages of one stream, sorted by `owner`, the message's row in its stream."""
+
+    owner: Array  # (n,)
+    side: Array  # (n,) 1 bid, 0 ask
+    price: Scaled  # (n,)
+    quantity: Scaled  # (n,)
+
+
+def merge_trades(kind: Array, ts: Array, owner: Array, levels: dict[int, Levels], ts_trade: Array) -> Messages:
+    """Return a stream's messages (`owner` is the row of `levels[kind]`) with the trades of `levels[TRADE]` among them.
+
+    A trade goes before the first message of its time or later, for a message is the book after what it contains.
+    """
+    at = np.searchsorted(np.maximum.accumulate(ts) if len(ts) else ts, ts_trade, side="left")
+    order = np.argsort(np.concatenate([2 * np.arange(len(ts)) + 1, 2 * at]), kind="stable")
+    kind = np.concatenate([kind, np.full(len(ts_trade), TRADE)])[order]
+    owner = np.concatenate([owner, np.arange(len(ts_trade))])[order]
+    price, quantity = (join_scaled([getattr(each, n) for each in levels.values()]) for n in ("price", "quantity"))
+    side = np.concatenate([each.side for each in levels.values()])
+    starts, counts = np.zeros(len(kind), np.int64), np.zeros(len(kind), np.int64)
+    base = 0
+    for which, each in levels.items():
+        own = kind == which
+        starts[own] = base + np.searchsorted(each.owner, owner[own], side="left")
+        counts[own] = base + np.searchsorted(each.owner, owner[own], side="right") - starts[own]
+        base += len(each.owner)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    rows = np.repeat(starts - first[:-1], counts) + np.arange(first[-1])
+    numbers = (Scaled(scaled.values[rows], scaled.decimals) for scaled in (price, quantity))
+    return Messages(kind, owner, np.concatenate([ts, ts_trade])[order], first, side[rows], *numbers)
 
 
 @dataclass(frozen=True)
@@ -79,6 +114,13 @@ class Rebuilt:
     repairs: dict[str, int]
 
 
+def load_kernels() -> None:
+    """Compile or load the kernels, so that rates measured afterwards are those of the work."""
+    nothing = np.zeros(1, np.int64)
+    events, depth, _ = Book(1).feed(np.array([SNAPSHOT]), np.array([0, 1]), nothing, nothing + 1, nothing + 1)
+    exactness(np.repeat(events, 2, axis=0), np.repeat(depth, 2, axis=0))
+
+
 def rebuild_book(messages: Messages, symbol: str, grid: Grid, *, levels: int, file: str) -> Rebuilt:
     """Replay messages into the tables of the best `levels` levels a side."""
     ticks = count_steps(messages.price, grid.tick, "price", file=file)
@@ -90,7 +132,7 @@ def rebuild_book(messages: Messages, symbol: str, grid: Grid, *, levels: int, fi
     ts = np.maximum.accumulate(messages.ts)
     tables = book_tables(symbol, ts[events[:, 0]], events, depth, grid, file)
     counted = book.counted()
-    one_step, resync = _exactness(events, depth)
+    one_step, resync = exactness(events, depth)
     verification = {
         "one_step_exact": one_step,
         "resync_exact": resync,
@@ -142,7 +184,7 @@ def book_tables(
     return BOOK_EVENTS.check(table, file=file), depth_schema(levels).check(pl.DataFrame(columns), file=file)
 
 
-def _exactness(events: Array, depth: Array) -> tuple[float | None, float | None]:
+def exactness(events: Array, depth: Array) -> tuple[float | None, float | None]:
     """Return the two fractions of CONTRACT section 2 over the rows after the first of each stretch without a gap."""
     starts = np.flatnonzero(events[:, 1] == HALT)
     kind, price, size, direction = events[:, 1], events[:, 3], events[:, 4], 2 * events[:, 2] - 1
@@ -166,6 +208,24 @@ def compare_best(best: Array, after: Array, quote_ids: Array, quotes: Array, las
     known = (at >= 0) & best[after].any(axis=1)
     equal = (best[after][known] == quotes[at[known]]).all(axis=1)
     return int(known.sum()), int(equal.sum())
+
+
+def trades_table(
+    symbol: str, ts: Array, seq: Array, price: Scaled, quantity: Scaled, side: Array, file: str
+) -> tuple[pl.DataFrame, int]:
+    """Return checked `Trades` in the order given, and how many times were raised to that of the trade before."""
+    raised = np.maximum.accumulate(ts)
+    frame = pl.DataFrame(
+        {
+            "symbol": pl.repeat(symbol, len(ts), dtype=pl.String, eager=True),
+            "ts": pl.Series(raised, dtype=pl.Int64).cast(TIME),
+            "seq": pl.Series(seq, dtype=pl.Int64),
+            "price": price.as_floats(),
+            "quantity": quantity.as_floats(),
+            "side": pl.Series(side, dtype=pl.Int8),
+        }
+    )
+    return TRADES.check(frame, file=file), int((raised > ts).sum())
 
 
 def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, file: str) -> tuple[pl.DataFrame, int]:

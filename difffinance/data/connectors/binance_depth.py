@@ -22,12 +22,22 @@ import polars as pl
 from difffinance.data.connectors.base import Fetched, Request, Table
 from difffinance.data.decimals import Scaled, count_steps, join_scaled, read_decimals
 from difffinance.data.level2 import GAP, SNAPSHOT, TRADE, UPDATE
-from difffinance.data.level2_tables import Grid, Messages, compare_best, quotes_table, rebuild_book
+from difffinance.data.level2_tables import (
+    Grid,
+    Levels,
+    Messages,
+    compare_best,
+    load_kernels,
+    merge_trades,
+    quotes_table,
+    rebuild_book,
+    trades_table,
+)
 from difffinance.data.lines import line_blocks
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError
 from difffinance.records import Array
-from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, TRADES, depth_schema
+from difffinance.schemas import BOOK_EVENTS, QUOTES, TRADES, depth_schema
 
 _LEVELS = pl.List(pl.List(pl.String))
 _WHOLE = dict.fromkeys(("E", "T", "U", "u", "pu"), pl.Int64)
@@ -54,16 +64,6 @@ _NEEDED = {
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Level sets of messages: `owner` is the row of the message in its table."""
-
-    owner: Array
-    side: Array
-    price: Scaled
-    quantity: Scaled
-
-
-@dataclass(frozen=True)
 class Capture:
     """What the lines say: one table per stream with `row` and `received`, and the levels of updates and snapshots."""
 
@@ -75,6 +75,7 @@ class Capture:
 
 def import_capture(path: Path, request: Request) -> Fetched:
     """Read one capture of one symbol into `BookEvents`, `Depth`, `Trades` and `Quotes` (those that it can fill)."""
+    load_kernels()
     start = time.perf_counter()
     capture = read_capture(path, request.config.max_archive_bytes)
     request.progress("binance", 1, 3)
@@ -87,7 +88,7 @@ def import_capture(path: Path, request: Request) -> Fetched:
     levels = request.config.book_levels
     rebuilt = rebuild_book(messages, symbol, grid, levels=levels, file=path.name)
     request.progress("binance", 2, 3)
-    trades = _trades(capture, symbol, path.name)
+    trades, late = _trades(capture, symbol, path.name)
     quotes, ticker, raised = _quotes(capture, symbol, grid, path.name)
     after = np.flatnonzero(messages.kind == UPDATE)
     compared, agreed = compare_best(
@@ -106,6 +107,7 @@ def import_capture(path: Path, request: Request) -> Fetched:
         "update outside a snapshot's reach dropped": dropped,
         "message sent twice dropped": duplicates,
         "quote's time raised to that of the quote before": raised,
+        "trade's time raised to that of the trade before": late,
     }
     date = str(rebuilt.events["ts"][0].date()) if rebuilt.events.height else str(trades["ts"][0].date())
     metadata = {
@@ -258,13 +260,15 @@ def _in_order(capture: Capture, file: str) -> tuple[Messages, Array, int, int]:
     for k in range(len(ts) - 1, -1, -1):
         if kinds[k] == SNAPSHOT:
             ts[k] = ts[k + 1] if k + 1 < len(ts) else ts[k - 1] if k else snapshot["received"][0]
-    ts_trade = trade["T"].to_numpy() * 1_000_000
-    at = np.searchsorted(np.maximum.accumulate(ts) if len(ts) else ts, ts_trade, side="left")
-    order = np.argsort(np.concatenate([2 * np.arange(len(ts)) + 1, 2 * at]), kind="stable")
-    kind = np.concatenate([kinds, np.full(trade.height, TRADE)])[order]
-    owner = np.concatenate([owners, np.arange(trade.height)])[order]
-    ids = depth["u"].to_numpy()[np.where(kind == UPDATE, owner, 0)] if depth.height else np.zeros(len(kind), np.int64)
-    return _gather(kind, np.concatenate([ts, ts_trade])[order], owner, capture), ids, dropped, duplicates
+    sides = np.where(trade["m"].to_numpy(), 1, 0)  # the buyer is the maker: a bid was hit
+    levels = {
+        UPDATE: capture.levels["depth"],
+        SNAPSHOT: capture.levels["snapshot"],
+        TRADE: Levels(np.arange(trade.height), sides, capture.prices["p"], capture.prices["q"]),
+    }
+    messages = merge_trades(kinds, ts, owners, levels, trade["T"].to_numpy() * 1_000_000)
+    last = depth["u"].to_numpy() if depth.height else np.zeros(1, np.int64)
+    return messages, last[np.where(messages.kind == UPDATE, messages.owner, 0)], dropped, duplicates
 
 
 def _chain(depth: pl.DataFrame, snapshot: pl.DataFrame, futures: bool) -> tuple[list[tuple[int, int]], int, int]:
@@ -306,46 +310,14 @@ def _chain(depth: pl.DataFrame, snapshot: pl.DataFrame, futures: bool) -> tuple[
     return chain, dropped, duplicates
 
 
-def _gather(kind: Array, ts: Array, owner: Array, capture: Capture) -> Messages:
-    """Lay the levels of each message side by side in the new order."""
-    trade = capture.tables["trade"]
-    sides = np.where(trade["m"].to_numpy(), 1, 0)  # the buyer is the maker: a bid was hit
-    sources = {
-        UPDATE: capture.levels["depth"],
-        SNAPSHOT: capture.levels["snapshot"],
-        TRADE: Levels(np.arange(trade.height), sides, capture.prices["p"], capture.prices["q"]),
-    }
-    price, quantity = (join_scaled([getattr(s, name) for s in sources.values()]) for name in ("price", "quantity"))
-    side = np.concatenate([s.side for s in sources.values()])
-    starts, counts = np.zeros(len(kind), np.int64), np.zeros(len(kind), np.int64)
-    base = 0
-    for which, source in sources.items():
-        own = kind == which
-        starts[own] = base + np.searchsorted(source.owner, owner[own], side="left")
-        counts[own] = base + np.searchsorted(source.owner, owner[own], side="right") - starts[own]
-        base += len(source.owner)
-    first = np.concatenate([[0], np.cumsum(counts)])
-    rows = np.repeat(starts - first[:-1], counts) + np.arange(first[-1])
-    numbers = (Scaled(scaled.values[rows], scaled.decimals) for scaled in (price, quantity))
-    return Messages(kind, ts, first, side[rows], *numbers)
-
-
 # --- trades and quotes -------------------------------------------------------------------------------------------
 
 
-def _trades(capture: Capture, symbol: str, file: str) -> pl.DataFrame:
+def _trades(capture: Capture, symbol: str, file: str) -> tuple[pl.DataFrame, int]:
     trade = capture.tables["trade"]
-    frame = pl.DataFrame(
-        {
-            "symbol": pl.repeat(symbol, trade.height, dtype=pl.String, eager=True),
-            "ts": (trade["T"] * 1_000_000).cast(TIME),
-            "seq": trade["t"],
-            "price": capture.prices["p"].as_floats(),
-            "quantity": capture.prices["q"].as_floats(),
-            "side": np.where(trade["m"].to_numpy(), -1, 1),
-        }
-    )
-    return TRADES.check(frame.sort("ts", "seq"), file=file)
+    side = np.where(trade["m"].to_numpy(), -1, 1)
+    price, quantity = capture.prices["p"], capture.prices["q"]
+    return trades_table(symbol, trade["T"].to_numpy() * 1_000_000, trade["t"].to_numpy(), price, quantity, side, file)
 
 
 def _quotes(capture: Capture, symbol: str, grid: Grid, file: str) -> tuple[pl.DataFrame, Array, int]:
