@@ -146,10 +146,22 @@ class CalibrationConfig(Branch):
     """`calibrate`: horizons, intervals, placebos, refusals."""
 
     horizons_s: tuple[Positive, ...] = Field((10.0, 60.0), description="seconds of aggregation")
+    horizons_trades: tuple[Count, ...] = Field((10, 50), description="market orders of aggregation")
+    association_s: tuple[Positive, ...] = Field(
+        (1.0, 10.0, 60.0, 300.0), description="seconds over which slopes on flow and book imbalance are measured"
+    )
     bootstrap: Annotated[int, Field(ge=99)] = Field(999, description="block-bootstrap replications")
     permutations: Annotated[int, Field(ge=19)] = Field(199, description="placebo shuffles")
     folds: Annotated[int, Field(ge=2, le=50)] = Field(5, description="contiguous folds of the out-of-sample R2")
     min_observations: Annotated[int, Field(ge=50)] = Field(50, description="fewer are refused")
+    cost_law: Literal["almgren", "square_root", "propagator"] = Field(
+        "almgren",
+        description="what trades are charged: a published metaorder prior, or the propagator of the order-book day; "
+        "a prior is the default because one day of anonymous flow shows no metaorders",
+    )
+    propagator_step_s: Positive = Field(
+        10.0, description="seconds of the buckets that the charged propagator is fitted to"
+    )
     inverse_turnover_days: Positive = Field(
         1.0,
         description="shares outstanding over daily volume, of the metaorder prior's permanent part; 1 leaves it out, "

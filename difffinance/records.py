@@ -72,6 +72,7 @@ class ImpactParameters:
     placebo_r2_95: float | None = None
     placebo_p_value: float | None = None
     lam_gamma_corr: float = 0.0
+    rivals_r2_oos: dict[str, float] | None = None  # out-of-sample R2 of other shapes of impact, by name
 
     def __str__(self) -> str:
         where = f"{self.unit or 'impact'}, {self.horizon_s:g} s, {self.flow or 'flow not stated'}"

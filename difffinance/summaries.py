@@ -64,9 +64,51 @@ def calibrated(answer: dict[str, Any]) -> str:
             f"  gamma {fit['gamma']:.3f} [{lower:.3f}, {upper:.3f}]  r2 {fit['r2']:.3f}"
             f" (placebo 95%: {fit['placebo']['r2_95']:.3f})  n {fit['n_obs']:,}"
         )
-    lines += [f"  refused: {r['unit']} {_seconds(r['horizon_s'])}: {r['reason']}" for r in answer["refused"]]
-    lines.append(f"what may be charged: {answer['costs']['kind']}")
+    lines += [f"  refused: {r['unit']} {_seconds(r.get('horizon_s'))}: {r['reason']}" for r in answer["refused"]]
+    lines += _measures_of_bars(answer.get("bars"))
+    lines += _propagator(answer.get("propagator", {}))
+    lines.append(f"what may be charged: {answer['costs']['kind']} ({answer['costs']['source']})")
     return "\n".join(lines)
+
+
+def _measures_of_bars(bars: dict[str, Any] | None) -> list[str]:
+    lines = []
+    for measure in (bars or {}).get("liquidity", []):
+        value = "none" if measure["value"] is None else f"{measure['value']:.3g} +/- {measure['standard_error']:.2g}"
+        note = f" ({measure['note']})" if measure["note"] else ""
+        lines.append(f"  bars: {measure['name']} {value} {measure['unit']}{note}")
+    law = (bars or {}).get("descriptive_law")
+    if law is not None:
+        lines.append(
+            f"  bars: gamma {law['gamma']:.3f}, R2 {law['r2']:.3f} beside {law['placebo']['r2_median']:.3f} with sizes "
+            "shuffled: descriptive, never charged"
+        )
+    return lines
+
+
+def _propagator(found: dict[str, Any]) -> list[str]:
+    lines = []
+    if "in_orders" in found:
+        kernel = found["in_orders"]
+        low, high = kernel["decay_ci"]
+        lines.append(
+            f"  propagator: G(l) ~ l^-{kernel['decay']:.3f} [{low:.3f}, {high:.3f}] in orders; diffusive prices would "
+            f"need {kernel['decay_of_diffusion']:.3f} (sign memory {kernel['sign_exponent']:.2f})"
+        )
+    if "chargeable" in found:
+        charged = found["chargeable"]
+        law = charged["law"]
+        lines.append(
+            f"  as a price list: gamma {law['exponent']:.2f}, decay {law['decay']:.2f}; "
+            + (
+                "nearest to the day's own law, in which a round trip earns "
+                f"{charged['round_trip_share']:.0%} of the cost of buying; "
+                f"R2 {charged['r2']:.3f} -> {charged['r2_charged']:.3f}"
+                if charged["replaced"]
+                else "the day's own law passes both tests"
+            )
+        )
+    return lines
 
 
 def _seconds(horizon: float | None) -> str:

@@ -8,13 +8,15 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike
 
+from difffinance.calibration.criticism import compare_shapes
 from difffinance.calibration.intervals import compute_intervals
 from difffinance.calibration.likelihood import NOISES, Fit, Sample, fit_noise_model, prepare
 from difffinance.calibration.noise_choice import choose_noise_model
-from difffinance.calibration.order_flow import aggregate_flow, market_orders
-from difffinance.calibration.placebo import out_of_sample_r2, shuffle_placebo
+from difffinance.calibration.order_flow import aggregate_flow, aggregate_trades, check_quantity_scale, market_orders
+from difffinance.calibration.placebo import shuffle_placebo
 from difffinance.config import CalibrationConfig
 from difffinance.errors import InputError, RefusedFit
 from difffinance.records import Array, BookDay, ImpactParameters
@@ -31,6 +33,7 @@ def fit_impact_law(
     confidence: float = 0.95,
     block: int | None = None,
     rng: np.random.Generator | None = None,
+    volume: float | None = None,
 ) -> ImpactParameters:
     """Fit `price_change = lam * sign(quantity) * |quantity| ** gamma` by maximum likelihood.
 
@@ -47,6 +50,9 @@ def fit_impact_law(
         Length of the bootstrap's blocks, in observations; None chooses it from the data.
     rng
         Draws the bootstrap; None is a generator of seed 0, so that the same data give the same answer.
+    volume
+        Units of the asset that traded over the same time, where known: quantities that add up to more are in dollars,
+        in lots of another size or of another symbol, and are refused. Net quantities may add up to less.
 
     Returns
     -------
@@ -59,7 +65,7 @@ def fit_impact_law(
     InputError
         Arrays of unequal length, not one-dimensional, not numbers, NaN or infinite; an option out of range.
     RefusedFit
-        Fewer than 50 orders, one size only, one sign only, a price that does not move.
+        Fewer than 50 orders, one size only, one sign only, a price that does not move, more quantity than `volume`.
 
     References
     ----------
@@ -67,6 +73,8 @@ def fit_impact_law(
     """
     _check_options(noise, confidence, block)
     sample = _check_orders(quantity, price_change, MIN_OBSERVATIONS)
+    if volume is not None:
+        _check_volume(np.asarray(quantity, float), volume)
     rng = np.random.default_rng(0) if rng is None else rng
     return _fit(sample, noise, confidence, block, rng, _REPLICATIONS)[0]
 
@@ -76,30 +84,47 @@ def calibrate_impact(
     *,
     horizon_s: float = 0.0,
     flow: str = "visible",
+    horizon_trades: int | None = None,
     config: CalibrationConfig | None = None,
     rng: np.random.Generator | None = None,
 ) -> ImpactParameters:
     """Fit the law to the single market orders of a day (`horizon_s` 0), or to its flow over `horizon_s` seconds.
+
+    With `horizon_trades` it is the flow over that many market orders; `horizon_s` is then the mean time they took.
 
     The answer carries unit, horizon, flow, volume base, the out-of-sample R2 over contiguous folds and the placebo.
     `flow` is `visible` (prints against displayed orders) or `all`. Raises `RefusedFit` as `fit_impact_law` does.
     """
     config = config or CalibrationConfig()
     rng = np.random.default_rng(0) if rng is None else rng
-    table = market_orders(day, flow=flow) if horizon_s == 0 else aggregate_flow(day, horizon_s, flow=flow)
+    if horizon_trades is not None:
+        table, unit = aggregate_trades(day, horizon_trades, flow=flow), "trades"
+        horizon_s = _mean_seconds(table)
+    elif horizon_s == 0:
+        table, unit = market_orders(day, flow=flow), "order"
+    else:
+        table, unit = aggregate_flow(day, horizon_s, flow=flow), "aggregate"
+    check_quantity_scale(day)
     sample = _check_orders(table["quantity"], table["price_change"], config.min_observations)
     parameters, fit = _fit(sample, "auto", 0.95, None, rng, config.bootstrap)
     r2_95, p_value = shuffle_placebo(sample, parameters.r2, permutations=config.permutations, rng=rng)
+    rivals = compare_shapes(sample, fit.noise, folds=config.folds)
     return replace(
         parameters,
-        unit="order" if horizon_s == 0 else "aggregate",
+        unit=unit,
         horizon_s=float(horizon_s),
         flow=flow,
         volume_base=day.volume_base,
-        r2_oos=out_of_sample_r2(sample, fit.noise, folds=config.folds),
+        r2_oos=rivals["power"],
+        rivals_r2_oos=rivals,
         placebo_r2_95=r2_95,
         placebo_p_value=p_value,
     )
+
+
+def _mean_seconds(table: pl.DataFrame) -> float:
+    times = table["ts"].cast(pl.Int64).to_numpy()
+    return float(times[-1] - times[0]) / 1e9 / (len(times) - 1) if len(times) > 1 else 0.0
 
 
 def _fit(
@@ -152,6 +177,17 @@ def _check_orders(quantity: ArrayLike, price_change: ArrayLike, minimum: int) ->
     if np.ptp(y) == 0.0:
         raise RefusedFit(f"the price change is {y[0]:g} for all {len(y)} orders; there is nothing to explain.")
     return prepare(q, y)
+
+
+def _check_volume(quantity: Array, volume: float) -> None:
+    if not 0.0 < volume < np.inf:
+        raise InputError(f"volume = {volume} is not allowed. Allowed: above 0, units of the asset, or None.")
+    total = float(np.sum(np.abs(quantity)))
+    if total > 1.001 * volume:
+        raise RefusedFit(
+            f"quantities add up to {total:g} where {volume:g} units traded: they cannot be units of this asset. "
+            "Convert dollars or lots to units, or pass the volume of the same market and time."
+        )
 
 
 def _as_numbers(name: str, values: ArrayLike) -> Array:

@@ -8,10 +8,11 @@ prints included.
 import numpy as np
 import polars as pl
 
-from difffinance.errors import InputError
+from difffinance.errors import InputError, RefusedFit
 from difffinance.records import Array, BookDay
 
 FLOWS = ("visible", "all")
+_PRINTS_TO_JUDGE = 20
 _KINDS = {"visible": ["execution"], "all": ["execution", "hidden_execution"]}
 
 
@@ -90,10 +91,80 @@ def aggregate_flow(day: BookDay, horizon_s: float, *, flow: str = "visible") -> 
     )
 
 
+def aggregate_trades(day: BookDay, count: int, *, flow: str = "visible") -> pl.DataFrame:
+    """Return signed volume and mid change over `count` market orders each, the last incomplete group left out.
+
+    Columns: `ts` (of the first order), signed `quantity`, `orders`, `price_change`: from the mid before the first order
+    to the mid before the first of the next group, so that changes add up to the day's.
+    """
+    if count < 1:
+        raise InputError(f"{count} orders are not allowed. Allowed: 1 or more to a group.")
+    orders = market_orders(day, flow=flow)
+    starts = np.arange(0, max(orders.height - count, 0), count)
+    total = np.concatenate([[0.0], np.cumsum(orders["quantity"].to_numpy())])
+    mid = orders["mid_before"].to_numpy()
+    return pl.DataFrame(
+        {
+            "ts": orders["ts"].gather(starts),
+            "quantity": total[starts + count] - total[starts],
+            "orders": np.full(len(starts), count),
+            "price_change": np.round(mid[starts + count] - mid[starts], 9),
+        }
+    )
+
+
+def book_imbalance(day: BookDay, levels: int = 1) -> Array:
+    """Return the order-flow imbalance of each event at each of the first levels, `(n, levels)`, units of the asset.
+
+    `e = 1{b >= b'} qb - 1{b <= b'} qb' - 1{a <= a'} qa + 1{a >= a'} qa'` with the primed state before the event: Cont,
+    Kukanov & Stoikov, J. Financial Econometrics 12(1), 2014, and level by level Xu, Gould & Howison, Market
+    Microstructure and Liquidity 4, 2018. The first event has none (0). An empty level is one infinitely far away.
+    """
+    if not 1 <= levels <= day.levels:
+        raise InputError(f"levels = {levels} is not allowed. Allowed: 1 to {day.levels}, as the day's file has.")
+    found = np.zeros((day.depth.height, levels))
+    for level in range(1, levels + 1):
+        for side, name, far in ((1.0, "bid", -np.inf), (-1.0, "ask", np.inf)):
+            price = day.depth[f"{name}_price_ticks_{level}"].cast(pl.Float64).fill_null(far).to_numpy()
+            quantity = day.depth[f"{name}_quantity_{level}"].cast(pl.Float64).fill_null(0.0).to_numpy()
+            better, worse = side * price[1:] >= side * price[:-1], side * price[1:] <= side * price[:-1]
+            found[1:, level - 1] += side * (better * quantity[1:] - worse * quantity[:-1])
+    return found
+
+
 def mid_prices(day: BookDay) -> Array:
     """Return the mid after each event, quote currency; NaN where a side of the book is empty."""
     ticks = day.depth.select((pl.col("bid_price_ticks_1") + pl.col("ask_price_ticks_1")).cast(pl.Float64))
     return ticks.to_series().fill_null(np.nan).to_numpy() * (0.5 * day.instrument.tick_size)
+
+
+def check_quantity_scale(day: BookDay) -> None:
+    """Raise `RefusedFit` where traded quantities cannot be in the units of the displayed ones.
+
+    A print against a displayed order takes its own quantity from the touch. Where the queue is still there afterwards,
+    what it lost is what was printed: dollars, or lots of another size, show as another ratio.
+    """
+    if day.depth.height < 2:
+        return
+    ratios = []
+    for side, name in ((1, "bid"), (-1, "ask")):
+        price, queue = day.depth[f"{name}_price_ticks_1"], day.depth[f"{name}_quantity_1"].cast(pl.Float64)
+        table = pl.DataFrame(
+            {
+                "quantity": day.events["quantity"].cast(pl.Float64),
+                "lost": queue.shift(1) - queue,
+                "hit": (day.events["kind"] == "execution") & (day.events["side"] == side) & (price == price.shift(1)),
+            }
+        )
+        seen = table.filter(pl.col("hit") & (pl.col("lost") > 0.0))
+        ratios.append((seen["quantity"] / seen["lost"]).to_numpy())
+    ratio = np.concatenate(ratios)
+    if len(ratio) >= _PRINTS_TO_JUDGE and not 0.5 <= float(np.median(ratio)) <= 2.0:
+        raise RefusedFit(
+            f"a print of {day.instrument.symbol} takes 1/{np.median(ratio):.4g} of its quantity from the queue that it "
+            f"hits (median of {len(ratio)}): traded quantities are in other units than displayed ones. Allowed: both "
+            "in units of the asset; prints in dollars or in lots must be converted."
+        )
 
 
 def traded_volume(day: BookDay) -> float:

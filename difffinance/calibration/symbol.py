@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from difffinance.calibration.associations import describe_day
+from difffinance.calibration.bars import WARNING, describe_bars, describe_power_law
 from difffinance.calibration.costs import load_costs
+from difffinance.calibration.diagnostics import book_walk, response_function
 from difffinance.calibration.impact import calibrate_impact
-from difffinance.calibration.order_flow import FLOWS
+from difffinance.calibration.order_flow import FLOWS, market_orders
+from difffinance.calibration.propagator import fit_charged_propagator, fit_propagator, propagator_curve
 from difffinance.config import CalibrationConfig
-from difffinance.data.loading import has_bars, has_book, load_book
+from difffinance.data.loading import has_bars, has_book, load_bars, load_book
 from difffinance.data.store import Lake, Progress, check_symbol, no_progress, sha256_of
-from difffinance.errors import InputError, NotInLakeError, RefusedFit
-from difffinance.records import BookDay, ImpactParameters
+from difffinance.errors import CostLawError, InputError, NotInLakeError, RefusedFit
+from difffinance.records import BarsTable, BookDay, ImpactParameters
 from difffinance.schemas import IMPACT_FITS
 
 PLACEBO_LEVEL = 0.05
-_BARS = (
-    "bars do not say who began a trade, and a volume signed by the bar's own return is a function of what it should "
-    "explain: the fit would be large even without impact. Fetch an order-book day: difffinance fetch lobster PATH."
-)
 
 
 def calibrate_symbol(
@@ -36,8 +36,10 @@ def calibrate_symbol(
 ) -> dict[str, Any]:
     """Fit the law to single orders and to every horizon, visible and all flow; write the accepted fits to the lake.
 
-    Returns `symbol`, `fits`, `refused` (unit, horizon_s, flow, reason), `costs` (the prior that may be charged), and
-    for an order-book day `date`, `synthetic` and `path`. `horizons` in seconds; None takes those of the configuration.
+    Returns `symbol`, `fits`, `refused` (unit, horizon_s, flow, reason), `costs` (the law that may be charged), for an
+    order-book day `date`, `synthetic`, `path` and the further associations `by_trades`, `associations`, `book_walk`
+    and `propagator`, and for bars `bars` (measures of liquidity, a descriptive law). `horizons` in seconds; None takes
+    those of the configuration.
     Raises `NotInLakeError` where the lake holds neither an order-book day nor bars of the symbol.
     """
     config = config or CalibrationConfig()
@@ -53,9 +55,24 @@ def calibrate_symbol(
     if book:
         answer |= _calibrate_day(load_book(symbol, lake=lake), lake, config, seconds, seed, progress)
     if bars:
-        answer["refused"].append({"unit": "bars", "horizon_s": None, "flow": None, "reason": _BARS})
+        _describe_bars(answer, load_bars(symbol, lake=lake), config, seed)
     answer["costs"] = asdict(load_costs(symbol, lake=lake, config=config))
     return answer
+
+
+def _describe_bars(answer: dict[str, Any], bars: BarsTable, config: CalibrationConfig, seed: int) -> None:
+    """Add the liquidity that bars show and their descriptive law; bars never give a law that could be believed."""
+    answer["bars"] = {"source": bars.source}
+    try:
+        answer["bars"]["liquidity"] = describe_bars(bars)
+        law, reason = describe_power_law(bars, config=config, rng=np.random.default_rng([seed, 5]))
+        answer["bars"]["descriptive_law"] = law
+    except RefusedFit as refusal:
+        reason = str(refusal)
+    if reason is None:
+        reason = "a description only: " + WARNING
+    advice = " Fetch an order-book day: difffinance fetch lobster PATH."
+    answer["refused"].append({"unit": "bars", "horizon_s": None, "flow": None, "reason": reason + advice})
 
 
 def _check_horizons(horizons: Sequence[float]) -> list[float]:
@@ -85,10 +102,54 @@ def _calibrate_day(
     return {
         "fits": [_as_answer(fit) for fit in fits],
         "refused": refused,
+        "by_trades": _fit_trades(day, config, seed),
+        "associations": describe_day(day, config=config, seed=seed),
+        "book_walk": _walk_table(day),
+        "propagator": _describe_propagator(day, config, seed),
         "date": day.date,
         "synthetic": day.synthetic,
         "path": str(path),
     }
+
+
+def _fit_trades(day: BookDay, config: CalibrationConfig, seed: int) -> dict[str, Any]:
+    """Return the law over groups of market orders as `fits`, and what was refused."""
+    fits, refused = [], []
+    for count in config.horizons_trades:
+        rng = np.random.default_rng([seed, count, 8])
+        try:
+            fit = _accept(calibrate_impact(day, horizon_trades=count, config=config, rng=rng))
+            fits.append({**_as_answer(fit), "horizon_trades": count})
+        except RefusedFit as reason:
+            refused.append({"unit": "trades", "horizon_trades": count, "flow": "visible", "reason": str(reason)})
+    return {"fits": fits, "refused": refused}
+
+
+def _walk_table(day: BookDay) -> list[dict[str, Any]]:
+    """Return what walking the displayed book costs, at sizes over the range of the day's orders."""
+    sizes = market_orders(day)["quantity"].abs().to_numpy()
+    if not len(sizes):
+        return []
+    return book_walk(day, np.unique(np.quantile(sizes, [0.25, 0.5, 0.75, 0.9, 0.99]))).to_dicts()
+
+
+def _describe_propagator(day: BookDay, config: CalibrationConfig, seed: int) -> dict[str, Any]:
+    """Return the kernel in orders, without a formula too, and the law that could be charged, with its two tests."""
+    found: dict[str, Any] = {}
+    try:
+        kernel = fit_propagator(day, config=config, rng=np.random.default_rng([seed, 6]))
+        found["in_orders"] = asdict(kernel)
+        found["curve"] = propagator_curve(day, size_exponent=kernel.size_exponent).to_dicts()
+        lags = [lag for lag in (1, 10, 100, 1000) if lag < kernel.n_obs // 10]
+        found["response"] = response_function(day, lags).to_dicts()
+    except RefusedFit as reason:
+        found["refused"] = str(reason)
+    try:
+        charged = fit_charged_propagator(day, config=config, rng=np.random.default_rng(0))
+        found["chargeable"] = {"law": asdict(charged.law), **charged.as_answer()}
+    except (RefusedFit, CostLawError) as reason:
+        found["chargeable_refused"] = str(reason)
+    return found
 
 
 def _accept(fit: ImpactParameters) -> ImpactParameters:
@@ -111,6 +172,7 @@ def _as_answer(fit: ImpactParameters) -> dict[str, Any]:
         "lam_ci95": list(fit.lam_ci),
         "gamma_ci95": list(fit.gamma_ci),
         "lam_gamma_corr": fit.lam_gamma_corr,
+        "rivals_r2_oos": fit.rivals_r2_oos,
         "placebo": {"r2_95": fit.placebo_r2_95, "p_value": fit.placebo_p_value},
     }
 

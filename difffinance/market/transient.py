@@ -34,18 +34,21 @@ _EXPONENTIAL = np.array([(-1.0) ** k / math.factorial(k + 2) for k in range(_TER
 
 @dataclass(frozen=True)
 class Kernel:
-    """`G(l)`: power `l^-b`, exponential `exp(-b l)` or bounded `(1 + l / scale)^-b`, with l in periods."""
+    """`G(l)`: power `l^-b`, exponential `exp(-b l)` or bounded `(1 + l / scale)^-b`, with l in periods.
+
+    A power with b below 0 grows: fits may find one, no cost may have it.
+    """
 
     kind: Literal["power", "exponential", "bounded"]
     decay: float
     scale: float = 1.0  # periods, of the bounded kernel
 
     def __post_init__(self) -> None:
-        allowed = 0.0 <= self.decay < (1.0 if self.kind == "power" else np.inf)
+        allowed = -1.0 < self.decay < 1.0 if self.kind == "power" else 0.0 <= self.decay < np.inf
         if self.kind not in KERNELS or not allowed or not 0.0 < self.scale < np.inf:
             raise InputError(
                 f"kernel '{self.kind}' with decay {self.decay} and scale {self.scale} is not allowed. Allowed: "
-                f"{', '.join(KERNELS)}; decay from 0 (power: below 1, else a trade's own cost is infinite); scale > 0."
+                f"{', '.join(KERNELS)}; decay from 0 (power: -1 to 1, at 1 a trade's own cost is infinite); scale > 0."
             )
 
     def __call__(self, lag: ArrayLike) -> Array:
@@ -240,9 +243,10 @@ def _same_cost(law: TransientLaw, other: TransientLaw) -> TransientLaw:
 
 
 def _sliced_cost(law: TransientLaw, slices: int) -> float:
-    edges = np.linspace(0.0, 1.0, 2 * slices + 1)
-    rates = np.where(np.arange(2 * slices) % 2 == 0, 2.0, 0.0)[None]
-    return float(transient_cost(law, rates, edges)[0])
+    cost = law.kernel.double_integral(np.arange(2.0 * slices + 1.0) / (2.0 * slices))
+    apart = np.arange(2, 2 * slices, 2)  # half slots between a child order and an earlier one
+    pairs = cost[apart + 1] - 2.0 * cost[apart] + cost[apart - 1]
+    return float(2.0 * law.impact(2.0) * (slices * cost[1] + (slices - apart / 2.0) @ pairs))
 
 
 def _two_legs(law: TransientLaw, span: float) -> tuple[float, float, tuple[float, ...]]:

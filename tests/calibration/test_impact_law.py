@@ -230,3 +230,14 @@ def test_worlds_without_impact_rarely_show_one():
         fit = fit_impact_law(world.quantity, world.price_change)
         seen += not fit.lam_ci[0] <= 0 <= fit.lam_ci[1]
     assert seen <= 5 + 3 * math.sqrt(100 * 0.05 * 0.95)
+
+
+def test_quantities_beyond_what_traded_cannot_be_units_of_the_asset():
+    total = float(np.abs(GOOD.quantity).sum())
+    assert fit_impact_law(GOOD.quantity, GOOD.price_change, volume=total) == fit_impact_law(
+        GOOD.quantity, GOOD.price_change
+    )
+    with pytest.raises(RefusedFit, match="cannot be units"):
+        fit_impact_law(585.0 * GOOD.quantity, GOOD.price_change, volume=total)
+    with pytest.raises(InputError, match="volume"):
+        fit_impact_law(GOOD.quantity, GOOD.price_change, volume=0.0)

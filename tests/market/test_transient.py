@@ -108,12 +108,26 @@ def test_replacement_passes_both_tests_at_the_same_price(kernel):
         assert other.gamma == 1.0
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_sliced_cost_is_that_of_the_programme(kernel):
+    law = TransientLaw(0.7, 0.6, kernel)
+    found = probe_transient(law, rng=np.random.default_rng(0)).slicing_costs[1]
+    rates = np.array([2.0, 0.0] * 4)
+    assert found == pytest.approx(transient_cost(law, rates, np.linspace(0.0, 1.0, 9))[0])
+
+
 def test_what_has_no_neighbour_is_told():
     with pytest.raises(CostLawError, match="neighbour"):
         nearest_admissible(TransientLaw(1.0, -0.2, Kernel("power", 0.3)))
     with pytest.raises(CostLawError, match="cannot be charged"):
         check_transient(TransientLaw(1.0, 0.5, Kernel("power", 0.3)))
-    for bad in ({"decay": 1.0}, {"decay": -0.1}, {"kind": "cubic", "decay": 0.1}, {"decay": 0.5, "scale": 0.0}):
+    for bad in (
+        {"decay": 1.0},
+        {"decay": -1.0},
+        {"kind": "exponential", "decay": -0.1},
+        {"kind": "cubic", "decay": 0.1},
+        {"decay": 0.5, "scale": 0.0},
+    ):
         with pytest.raises(InputError, match="not allowed"):
             Kernel(**{"kind": "power"} | bad)
     with pytest.raises(InputError, match="increasing"):
