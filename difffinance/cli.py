@@ -153,6 +153,7 @@ def fetch(
 def calibrate(
     what: What = None,
     horizon: Annotated[list[float] | None, typer.Option(help="seconds; may be repeated")] = None,
+    against: Annotated[str | None, typer.Option(help="another symbol of the same day: cross-impact")] = None,
     preset: Preset = "default",
     lake: LakeDir = None,
     seed: Seed = None,
@@ -169,6 +170,7 @@ def calibrate(
         lake=session.lake,
         config=session.config.calibration,
         horizons=horizon,
+        against=against,
         seed=session.config.seed,
         progress=session.progress,
     )

@@ -65,6 +65,12 @@ def calibrated(answer: dict[str, Any]) -> str:
             f" (placebo 95%: {fit['placebo']['r2_95']:.3f})  n {fit['n_obs']:,}"
         )
     lines += [f"  refused: {r['unit']} {_seconds(r.get('horizon_s'))}: {r['reason']}" for r in answer["refused"]]
+    if "matrix" in answer.get("cross_impact", {}):
+        cross = answer["cross_impact"]
+        lines.append(
+            f"  cross-impact of {' and '.join(cross['symbols'])}: {cross['matrix']} "
+            f"currency per unit, symmetric with p = {cross['symmetry_p_value']:.2g}"
+        )
     lines += _measures_of_bars(answer.get("bars"))
     lines += _propagator(answer.get("propagator", {}))
     lines.append(f"what may be charged: {answer['costs']['kind']} ({answer['costs']['source']})")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from difffinance.errors import RefusedFit
 from difffinance.records import Array
 
 _BLOCKS = 60
@@ -91,6 +92,8 @@ def search_law(
 
     `kernel(b)` gives the weights (n,) of lags 0, 1, ...; `allowed(a, b)` tells which pairs of a grid may be taken.
     """
+    if not y.any() or not quantity.any():
+        raise RefusedFit("no flow, or a price that does not move: there is no law with memory to fit.")
     ranges, edge = [sizes, decays], False
     for points in (_COARSE, _FINE):
         grids = [np.linspace(*each, points) for each in ranges]

@@ -14,9 +14,10 @@ from difffinance.calibration.costs import load_costs
 from difffinance.calibration.diagnostics import book_walk, response_function
 from difffinance.calibration.impact import calibrate_impact
 from difffinance.calibration.order_flow import FLOWS, market_orders
+from difffinance.calibration.pooling import fit_cross_impact, pool_days
 from difffinance.calibration.propagator import fit_charged_propagator, fit_propagator, propagator_curve
 from difffinance.config import CalibrationConfig
-from difffinance.data.loading import has_bars, has_book, load_bars, load_book
+from difffinance.data.loading import book_dates, has_bars, has_book, load_bars, load_book
 from difffinance.data.store import Lake, Progress, check_symbol, no_progress, sha256_of
 from difffinance.errors import CostLawError, InputError, NotInLakeError, RefusedFit
 from difffinance.records import BarsTable, BookDay, ImpactParameters
@@ -32,6 +33,7 @@ def calibrate_symbol(
     config: CalibrationConfig | None = None,
     horizons: Sequence[float] | None = None,
     seed: int = 7,
+    against: str | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Fit the law to single orders and to every horizon, visible and all flow; write the accepted fits to the lake.
@@ -39,7 +41,8 @@ def calibrate_symbol(
     Returns `symbol`, `fits`, `refused` (unit, horizon_s, flow, reason), `costs` (the law that may be charged), for an
     order-book day `date`, `synthetic`, `path` and the further associations `by_trades`, `associations`, `book_walk`
     and `propagator`, and for bars `bars` (measures of liquidity, a descriptive law). `horizons` in seconds; None takes
-    those of the configuration.
+    those of the configuration. With several order-book days `pooled` is their common law, or why there is none; with
+    `against` another symbol, `cross_impact` is the 2x2 estimate of the two on the newest day at the longest horizon.
     Raises `NotInLakeError` where the lake holds neither an order-book day nor bars of the symbol.
     """
     config = config or CalibrationConfig()
@@ -53,11 +56,34 @@ def calibrate_symbol(
         )
     answer: dict[str, Any] = {"symbol": symbol, "fits": [], "refused": []}
     if book:
-        answer |= _calibrate_day(load_book(symbol, lake=lake), lake, config, seconds, seed, progress)
+        day = load_book(symbol, lake=lake)
+        answer |= _calibrate_day(day, lake, config, seconds, seed, progress)
+        dates = book_dates(symbol, lake=lake)
+        if len(dates) > 1:
+            answer["pooled"] = _pool([load_book(symbol, date, lake=lake) for date in dates])
+        if against is not None:
+            other = load_book(check_symbol(against), day.date, lake=lake)
+            answer["cross_impact"] = _cross(day, other, seconds[-1])
+    elif against is not None:
+        raise InputError(f"{symbol} has no order-book day. Allowed with another symbol: two symbols with the same day.")
     if bars:
         _describe_bars(answer, load_bars(symbol, lake=lake), config, seed)
     answer["costs"] = asdict(load_costs(symbol, lake=lake, config=config))
     return answer
+
+
+def _pool(days: list[BookDay]) -> dict[str, Any]:
+    try:
+        return asdict(pool_days(days))
+    except RefusedFit as reason:
+        return {"refused": str(reason)}
+
+
+def _cross(day: BookDay, other: BookDay, horizon_s: float) -> dict[str, Any]:
+    try:
+        return fit_cross_impact(day, other, horizon_s=horizon_s).as_answer()
+    except RefusedFit as reason:
+        return {"refused": str(reason)}
 
 
 def _describe_bars(answer: dict[str, Any], bars: BarsTable, config: CalibrationConfig, seed: int) -> None:

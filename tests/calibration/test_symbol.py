@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -100,6 +101,17 @@ def test_bars_have_no_law_but_costs(lake):
     assert answer["fits"] == []
     assert [r["unit"] for r in answer["refused"]] == ["bars"]
     assert answer["costs"]["volume_base"] == "volume of the bars from somewhere"
+
+
+def test_several_days_are_pooled_or_refused_and_two_symbols_compared(lake):
+    day = planted_day(0.3)
+    store(lake, day)
+    store(lake, replace(day, date="2012-06-22"))
+    other = planted_day(0.3, seed=52)
+    store(lake, replace(other, instrument=replace(other.instrument, symbol="OTHER"), date="2012-06-22"))
+    answer = calibrate_symbol("TINY", lake=lake, config=QUICK, horizons=[1.0], against="OTHER")
+    assert "2 days are too few" in answer["pooled"]["refused"]
+    assert answer["cross_impact"]["symbols"] == ("TINY", "OTHER")
 
 
 def test_unknown_symbol_and_bad_horizons_are_told(lake):
