@@ -71,17 +71,23 @@ def flow_slope(
     return _named(day, "signed volume", horizon_s, flow, f"{day.instrument.currency} per unit", found)
 
 
-def imbalance_slope(day: BookDay, horizon_s: float, *, permutations: int, rng: np.random.Generator) -> Association:
-    """Return the slope of the mid change in ticks on order-flow imbalance at the touch (Cont, Kukanov & Stoikov)."""
-    x, ticks = imbalance_table(day, horizon_s, 1)
+def imbalance_slope(
+    day: BookDay, horizon_s: float, *, permutations: int, rng: np.random.Generator, events: Array | None = None
+) -> Association:
+    """Return the slope of the mid change in ticks on order-flow imbalance at the touch (Cont, Kukanov & Stoikov).
+
+    `events` is `book_imbalance(day, levels)` where it is known already.
+    """
+    x, ticks = imbalance_table(day, horizon_s, 1, events)
     found = fit_slope(x[:, 0], ticks, permutations=permutations, rng=rng)
     return _named(day, "order-flow imbalance", horizon_s, "book", "ticks per unit", found)
 
 
-def imbalance_table(day: BookDay, horizon_s: float, levels: int) -> tuple[Array, Array]:
+def imbalance_table(day: BookDay, horizon_s: float, levels: int, events: Array | None = None) -> tuple[Array, Array]:
     """Return imbalance (K, levels) and mid change in ticks (K,) over buckets of `horizon_s` seconds on the clock."""
     _, rows = clock_rows(day, horizon_s)
-    total = np.concatenate([np.zeros((1, levels)), np.cumsum(book_imbalance(day, levels), axis=0)])
+    events = book_imbalance(day, levels) if events is None else events[:, :levels]
+    total = np.concatenate([np.zeros((1, levels)), np.cumsum(events, axis=0)])
     ticks = mid_prices(day)[rows - 1] / day.instrument.tick_size
     x, y = np.diff(total[rows], axis=0), np.diff(ticks)
     known = np.isfinite(y)
@@ -97,13 +103,13 @@ def clock_rows(day: BookDay, horizon_s: float) -> tuple[Array, Array]:
     return edges, np.searchsorted(times, edges, side="left")
 
 
-def level_r2(day: BookDay, horizon_s: float) -> list[dict[str, Any]]:
+def level_r2(day: BookDay, horizon_s: float, events: Array | None = None) -> list[dict[str, Any]]:
     """Return R2 of the mid change on the imbalances of the first 1, 2, ... levels, in and out of sample.
 
     Neighbouring levels move together, so that single coefficients say little; what further levels add is the
     out-of-sample R2 over contiguous folds (Xu, Gould & Howison 2018).
     """
-    x, y = imbalance_table(day, horizon_s, day.levels)
+    x, y = imbalance_table(day, horizon_s, day.levels, events)
     x = x / np.where(x.std(axis=0) > 0.0, x.std(axis=0), 1.0)
     found = []
     for levels in [m for m in (1, 2, 3, 5, 10) if m <= day.levels]:
@@ -182,13 +188,14 @@ def lag_dependence(
 def describe_day(day: BookDay, *, config: CalibrationConfig, seed: int) -> dict[str, Any]:
     """Return the day's associations by name; what the data cannot tell is left out."""
     slopes, splits, levels = [], [], []
+    events = book_imbalance(day, day.levels)
     for horizon in config.association_s:
         rng = np.random.default_rng([seed, round(horizon * 1e3), 9])
         options: dict[str, Any] = {"permutations": config.permutations, "rng": rng}
         for flow in ("visible", "all", "book"):
             try:
                 fit = (
-                    imbalance_slope(day, horizon, **options)
+                    imbalance_slope(day, horizon, events=events, **options)
                     if flow == "book"
                     else flow_slope(day, horizon, flow=flow, **options)
                 )
@@ -200,7 +207,7 @@ def describe_day(day: BookDay, *, config: CalibrationConfig, seed: int) -> dict[
         except RefusedFit:
             continue
         if day.levels > 1 and slopes and slopes[-1]["n_obs"] > 20 * day.levels:
-            levels += [{"horizon_s": horizon, **row} for row in level_r2(day, horizon)]
+            levels += [{"horizon_s": horizon, **row} for row in level_r2(day, horizon, events)]
     lags = lag_dependence(day, 10.0)
     return {"slopes": slopes, "slope_split": splits, "imbalance_levels": levels, "lag_dependence": lags}
 

@@ -105,16 +105,40 @@ def calibrate_impact(
     else:
         table, unit = aggregate_flow(day, horizon_s, flow=flow), "aggregate"
     check_quantity_scale(day)
-    sample = _check_orders(table["quantity"], table["price_change"], config.min_observations)
+    return calibrate_flow(
+        table["quantity"],
+        table["price_change"],
+        unit=unit,
+        horizon_s=float(horizon_s),
+        flow=flow,
+        volume_base=day.volume_base,
+        config=config,
+        rng=rng,
+    )
+
+
+def calibrate_flow(
+    quantity: ArrayLike,
+    price_change: ArrayLike,
+    *,
+    unit: str,
+    horizon_s: float,
+    flow: str,
+    volume_base: str,
+    config: CalibrationConfig,
+    rng: np.random.Generator,
+) -> ImpactParameters:
+    """Fit the law to signed flow however it was gathered, with R2 out of sample, rivals and placebo, and its names."""
+    sample = _check_orders(quantity, price_change, config.min_observations)
     parameters, fit = _fit(sample, "auto", 0.95, None, rng, config.bootstrap)
     r2_95, p_value = shuffle_placebo(sample, parameters.r2, permutations=config.permutations, rng=rng)
     rivals = compare_shapes(sample, fit.noise, folds=config.folds)
     return replace(
         parameters,
         unit=unit,
-        horizon_s=float(horizon_s),
+        horizon_s=horizon_s,
         flow=flow,
-        volume_base=day.volume_base,
+        volume_base=volume_base,
         r2_oos=rivals["power"],
         rivals_r2_oos=rivals,
         placebo_r2_95=r2_95,
