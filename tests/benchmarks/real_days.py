@@ -60,8 +60,8 @@ def book(name: str, symbol: str, lake: Lake) -> None:
         law, free = charged["law"], charged["free"]
         print(
             f"{name:22s}free law: gamma {free['gamma']:.2f}, decay {free['kernel']['decay']:.2f}, best round trip "
-            f"{charged['round_trip_share']:.0%} of the cost of buying; charged instead: gamma {law['exponent']:.2f}, decay "
-            f"{law['decay']:.2f}, R2 {charged['r2']:.3f} -> {charged['r2_charged']:.3f}"
+            f"{charged['round_trip_share']:.0%} of the cost of buying; charged instead: gamma {law['exponent']:.2f}, "
+            f"decay {law['decay']:.2f}, R2 {charged['r2']:.3f} -> {charged['r2_charged']:.3f}"
         )
     shares = ", ".join(f"{s['horizon_s']:g} s {s['inside_trades']:.0%}" for s in answer["associations"]["slope_split"])
     print(f"{name:22s}slope inside trades: {shares}")
