@@ -24,6 +24,8 @@ _HOMES = {
     "fetch_tables": "data.fetching",
     "load_bars": "data.loading",
     "load_book": "data.loading",
+    "load_quotes": "data.loading",
+    "load_trades": "data.loading",
     "calibrate_impact": "calibration.impact",
     "calibrate_symbol": "calibration.symbol",
     "load_costs": "calibration.costs",

@@ -49,7 +49,7 @@ def load_book(symbol: str, date: str | None = None, *, lake: Lake | str | os.Pat
     """
     lake = _lake(lake)
     days = book_dates(symbol, lake=lake)
-    where = "sample" if symbol == "SYNTH" else "lobster PATH"
+    where = "sample" if symbol == "SYNTH" else "SOURCE PATH (lobster, binance, bitstamp, ...)"
     if not days or (date is not None and date not in days):
         known = f" There are: {', '.join(days)}." if days else ""
         raise NotInLakeError(
@@ -73,6 +73,31 @@ def load_book(symbol: str, date: str | None = None, *, lake: Lake | str | os.Pat
         synthetic=bool(about_depth["synthetic"]),
         volume_base=str(about_depth["volume_base"]),
     )
+
+
+def load_trades(
+    symbol: str, part: str | None = None, *, lake: Lake | str | os.PathLike[str] | None = None
+) -> pl.DataFrame:
+    """Return a table of `Trades` of a symbol: `part` is its day (or days, FIRST_LAST), by default the newest."""
+    return _load_part("Trades", symbol, part, _lake(lake))
+
+
+def load_quotes(
+    symbol: str, part: str | None = None, *, lake: Lake | str | os.PathLike[str] | None = None
+) -> pl.DataFrame:
+    """Return a table of `Quotes` of a symbol: `part` is its day (or days, FIRST_LAST), by default the newest."""
+    return _load_part("Quotes", symbol, part, _lake(lake))
+
+
+def _load_part(schema: str, symbol: str, part: str | None, lake: Lake) -> pl.DataFrame:
+    parts = sorted(_part(path) for path in lake.tables(schema, symbol))
+    if not parts or (part is not None and part not in parts):
+        known = f" There are: {', '.join(parts)}." if parts else ""
+        raise NotInLakeError(
+            f"no {schema} of {symbol}{f' on {part}' if part else ''} are in the lake {lake.root}.{known} "
+            "Bring some with: difffinance fetch SOURCE PATH."
+        )
+    return lake.read_table(lake.table_path(schema, symbol, part or parts[-1]))[0]
 
 
 def has_bars(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None, interval: str = "1d") -> bool:

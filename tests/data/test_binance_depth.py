@@ -14,9 +14,9 @@ import pytest
 from difffinance.calibration.order_flow import market_orders
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
-from difffinance.data.loading import load_book
+from difffinance.data.loading import load_book, load_quotes, load_trades
 from difffinance.data.store import read_metadata
-from difffinance.errors import DataError, InputError
+from difffinance.errors import DataError, InputError, NotInLakeError
 
 CONFIG = DataConfig(book_levels=3)
 T0 = 1_723_161_255_000
@@ -108,6 +108,16 @@ def test_levels_are_whole_lots_and_exact_floats(lake, tmp_path):
     last = load_book("BTCUSDT", lake=lake).depth.row(-1, named=True)
     assert (last["bid_price_ticks_1"], last["bid_quantity_1"]) == (198, 4.0)
     assert (last["ask_price_ticks_1"], last["ask_quantity_1"]) == (202, 2.0)
+
+
+def test_trades_and_quotes_are_loaded_by_day(lake, tmp_path):
+    with pytest.raises(NotInLakeError, match="no Trades of BTCUSDT are in the lake"):
+        load_trades("BTCUSDT", lake=lake)
+    fetch(lake, tmp_path, DAY)
+    assert load_trades("BTCUSDT", lake=lake)["side"].to_list() == [1, 1, 1]
+    assert load_quotes("BTCUSDT", "2024-08-08", lake=lake)["bid"].to_list() == [99.5, 99.0]
+    with pytest.raises(NotInLakeError, match=r"on 2024-08-09 .* There are: 2024-08-08"):
+        load_quotes("BTCUSDT", "2024-08-09", lake=lake)
 
 
 def test_a_lost_update_is_a_gap_until_the_next_snapshot(lake, tmp_path):

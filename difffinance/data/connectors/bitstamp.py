@@ -2,9 +2,10 @@
 
 The venue tells what became of every order - created, changed to a volume, deleted at a volume - and not who traded
 with whom. The trades are inferred, as in the R package ob-analytics: a loss of volume that is no cancellation (a
-change, or a deletion at volume 0) is a fill, and a bid's fill and an ask's fill of the same volume, at prices that
-meet, within 5 seconds, are the two sides of one trade. A fill that has no such partner may be several of the other
-side, one after the other. The order with the lower id was there first: it is the maker, and its price is the trade's.
+change, or a deletion at volume 0) is a fill, and a bid's fill and an ask's fill of the same volume (to 2e-8, the venue
+rounds), at prices that meet, within 5 seconds, are the two sides of one trade. A fill that has no such partner may be
+several of the other side, one after the other. The order with the lower id was there first: it is the maker, and its
+price is the trade's.
 
 An order is shown in the book with what it did not take on arrival, after its last such trade; all trades of a taker
 stand at the time of the first, for the venue matches an order at once and tells of it piece by piece. Orders that the
@@ -38,6 +39,7 @@ from difffinance.schemas import BOOK_EVENTS, TRADES, depth_schema
 TAKES = ("symbol",)
 USAGE = "difffinance fetch bitstamp orders.csv.xz [--symbol BTCUSD]"
 WINDOW_MS = 5_000
+ROUNDING = 2  # lots by which the venue's volumes of the two sides may differ
 LAYOUT = CsvLayout(
     ("id", "timestamp", "exchange.timestamp", "price", "volume", "action", "direction"),
     ("price",),
@@ -65,6 +67,7 @@ class Fill:
     row: int
     order: Resting
     volume: int
+    price: int  # as told here: that of a market order walks with its trades
     partners: list["Fill"] = field(default_factory=list)
 
 
@@ -176,11 +179,11 @@ def read_orders(
             order = orders[number] = Resting(number, side, price, volume, -1, row)
             left[number] = volume
             if action == "changed" or volume == 0:  # it lost something whose size its partner must tell
-                fills.append(Fill(row, order, 0))
+                fills.append(Fill(row, order, 0, price))
         order.last = row
         lost = left[number] - volume
         if lost > 0:
-            fills.append(Fill(row, order, lost))
+            fills.append(Fill(row, order, lost, price))
         elif (action == "changed" and order.created >= 0) or lost < 0:
             odd["change without a loss of volume passed over"] += 1
         left[number] = min(left[number], volume)
@@ -199,10 +202,12 @@ def match_fills(fills: list[Fill], ms: Array) -> None:
     for fill in fills:
         if not fill.volume:
             continue
-        partners = [f for f in waiting[1 - fill.order.side, fill.volume] if _meet(fill, f, ms)]
+        near = [waiting[1 - fill.order.side, fill.volume + off] for off in range(-ROUNDING, ROUNDING + 1)]
+        partners = [f for own in near for f in own if _meet(fill, f, ms)]
         if partners:
-            _join(fill, [partners[-1]])  # the nearest in time
-            waiting[1 - fill.order.side, fill.volume].remove(partners[-1])
+            partner = max(partners, key=lambda f: f.row)  # the nearest in time
+            _join(fill, [partner])
+            waiting[partner.order.side, partner.volume].remove(partner)
         else:
             waiting[fill.order.side, fill.volume].append(fill)
     _each_open(fills, ms, _match_several)
@@ -230,9 +235,9 @@ def _match_several(fill: Fill, others: list[Fill], ms: Array) -> None:
         total = 0
         for end in range(start, len(others)):
             total += others[end].volume
-            if total >= fill.volume:
+            if total >= fill.volume - ROUNDING:
                 break
-        if total == fill.volume:
+        if abs(total - fill.volume) <= ROUNDING:
             _join(fill, others[start : end + 1])
             return
 
@@ -252,7 +257,7 @@ def _meet(one: Fill, other: Fill, ms: Array) -> bool:
     if one.order.side == other.order.side or abs(int(ms[one.row] - ms[other.row])) > WINDOW_MS:
         return False
     bid, ask = (one, other) if one.order.side == 1 else (other, one)
-    return bid.order.price >= ask.order.price
+    return bid.price >= ask.price or bid.order.price >= ask.order.price
 
 
 def _join(one: Fill, others: list[Fill]) -> None:
@@ -285,7 +290,7 @@ def plan_events(orders: dict[int, Resting], fills: list[Fill], cancels: list[tup
             first = taken[fill.order.id][1]
             for maker in fill.partners:
                 row = first if maker.order.created < first else maker.row
-                events.append((row, 1, serial, EXECUTION, maker.order, min(maker.volume, fill.volume)))
+                events.append((row, 1, serial, EXECUTION, maker.order, _share(maker, fill)))
         elif fill.partners and not any(is_taker(f) for f in fill.partners):
             # Of several partners some were there before and some came after: each loss stands where it was told.
             events.append((fill.row, 1, serial, EXECUTION, fill.order, fill.volume))
@@ -297,6 +302,13 @@ def plan_events(orders: dict[int, Resting], fills: list[Fill], cancels: list[tup
             events.append((row, 2 if volume else 0, 0, NEW, order, order.volume - volume))
     events += [(row, 3, 0, DELETE, order, volume) for row, order, volume in cancels]
     return sorted(events, key=lambda e: e[:3])
+
+
+def _share(maker: Fill, taker: Fill) -> int:
+    """Return what a maker lost to one of its takers; the last bears what the venue rounded."""
+    if taker is not maker.partners[-1]:
+        return taker.volume
+    return maker.volume - sum(f.volume for f in maker.partners[:-1])
 
 
 @dataclass
