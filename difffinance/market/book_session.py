@@ -9,6 +9,7 @@ from difffinance.errors import InputError
 from difffinance.market import steps
 from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID
 from difffinance.market.flow import LOG_VALUE, NOW, activity
+from difffinance.market.handles import Handle
 from difffinance.market.layout import FILLS
 from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS, PARTICIPANTS, STATE
 from difffinance.market.rules import session_rules
@@ -26,10 +27,12 @@ _LARGEST_ACCOUNT = 1e15  # ticks times lots: far inside 64 bits, where accounts 
 
 
 class BookSession:
-    """A `session.Session`. `venue` holds the book; `markets[place]` is the same market to the compiled step."""
+    """A `session.Session`. `venue` holds the book, `market` everything, `handle` the same for the compiled step."""
 
-    def __init__(self, config: MarketConfig, seating: Seating, markets: Any = None, place: int = 0) -> None:
-        self.config, self.seating, self.markets, self.place = config, seating, markets, place
+    handle: Handle
+
+    def __init__(self, config: MarketConfig, seating: Seating) -> None:
+        self.config, self.seating = config, seating
         _check_accounts(config, seating)
         self.instrument = Instrument(config.symbol, config.tick_size, config.lot_size)
         self.rules, self.scale = session_rules(config), measure_flow(config)
@@ -44,31 +47,29 @@ class BookSession:
         self.venue = Venue(self.config, self.rules, np.full(n, agents.capital), np.full(n, lots, np.int64))
         self.venue.flow.clock[NOW] = -WARM_UP_SECONDS
         self.venue.make_room(_ROOM)
-        self.market = self._market(generators)
-        self._put()
-        while not steps.open_one(self.markets, self.place, 0.0):
+        self._hold(self._market(generators))
+        while not steps.open_market(self.handle, 0.0):
             self.make_room()
         self.venue.set_starting_wealth()
         self.market.history.last_mid[0] = self.venue.floor.marks[MID]
         self.market.estimate[0] = generators[1].standard_normal()
-        steps.look_one(self.markets, self.place)
+        steps.look(self.handle)
 
     def advance(self) -> None:
         """Carry out one step."""
-        while not steps.advance_one(self.markets, self.place):
+        while not steps.advance(self.handle):
             self.make_room()
 
     def make_room(self) -> None:
         """Grow the arrays by what the next step could need."""
         self.venue.make_room(max(_ROOM, int(self.venue.floor.own_count.sum()) + 6 * len(self.valid)))
-        self._put()
 
-    def _put(self) -> None:
-        self.market = self.market._replace(floor=self.venue.floor, flow=self.venue.flow)
-        if self.markets is None:
-            self.markets = steps.new_list(self.market)
+    def _hold(self, market: Market) -> None:
+        self.market = market
+        if hasattr(self, "handle"):
+            self.handle.bind(market)
         else:
-            steps.put(self.markets, self.place, self.market)
+            self.handle = Handle(market)
 
     def _market(self, generators: list[np.random.Generator]) -> Market:
         n, config, scale, kinds = len(self.seating.kinds), self.config, self.scale, self.seating.kinds
@@ -80,7 +81,7 @@ class BookSession:
             self.seating.agents.public_noise, self.seating.agents.private_noise, self.venue.reach,
         ]  # fmt: skip
         return Market(
-            floor=self.venue.floor, flow=self.venue.flow,
+            floor=self.venue.floor_handle, flow=self.venue.flow_handle,
             history=History(np.zeros(10), np.zeros(5), np.zeros(3), np.zeros(1), np.zeros((n, 3))),
             tables=Tables(
                 np.zeros((n, len(STATE))), np.zeros((n, len(OPPONENTS))), np.zeros((n, len(CONSTRAINTS))),
@@ -120,6 +121,11 @@ class BookSession:
         return self.market.rewards
 
     @property
+    def steps_done(self) -> int:
+        """Steps of the episode so far."""
+        return int(self.market.progress[steps.STEP])
+
+    @property
     def trades(self) -> int:
         """Fills of the last step."""
         return int(self.venue.floor.top[FILLS])
@@ -137,7 +143,7 @@ class BookSession:
     @property
     def step_volume(self) -> float:
         """Expected volume of the coming step, lots."""
-        middle = (self.market.progress[steps.STEP] + 0.5) * self.config.step_seconds
+        middle = (self.steps_done + 0.5) * self.config.step_seconds
         return self.scale.volume * float(activity(self.venue.flow.p, middle))
 
     @property
@@ -168,9 +174,8 @@ class BookSession:
                     held[field] = state.copy()
             parts[name] = part._replace(**held)
         venue.adopt(parts["floor"], parts["flow"])
-        self.market = parts["market"]._replace(history=parts["history"], tables=parts["tables"])
+        self._hold(parts["market"]._replace(history=parts["history"], tables=parts["tables"]))
         self.actions, self.valid = self.market.actions, self.market.valid
-        self._put()
 
     def _parts(self) -> dict[str, Any]:
         market = self.market

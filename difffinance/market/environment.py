@@ -9,7 +9,7 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.observation import ACTION, KINDS, NO_LIMIT, PARTICIPANTS
-from difffinance.market.session import Seating, open_session
+from difffinance.market.session import Seating, open_session, state_of
 from difffinance.records import Array, MarketState, Step
 
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
@@ -57,7 +57,7 @@ class MarketEnvironment:
         """Start an episode: a fresh market, accounts as configured."""
         self.session.start(self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(seed))
         self.refusals: dict[str, int] = {}
-        self._step, self._started = 0, True
+        self._started = True
         return self.state()
 
     def step(self, actions: Sequence[Array | Exception] | Array) -> Step:
@@ -67,12 +67,11 @@ class MarketEnvironment:
         seat, reason and count; the market goes on without it. An exception in place of an action is an agent that
         failed: it is refused as `agent_raised`.
         """
-        if not self._started or self._step >= self.num_steps:
+        if not self._started or self.steps_done >= self.num_steps:
             raise InputError(f"the episode of {self.num_steps} steps is not running. Call reset() first.")
         session = self.session
         session.actions[:], session.valid[:], refused = read_actions(actions, self.num_agents)
         session.advance()
-        self._step += 1
         if session.refused.any():
             for seat, code in zip(*np.nonzero(session.refused), strict=True):
                 refused.append((int(seat), reasons.NAMES[code], int(session.refused[seat, code])))
@@ -81,18 +80,13 @@ class MarketEnvironment:
         info = {
             "refused": [{"seat": s, "reason": r, "count": c} for s, r, c in refused],
             "trades": session.trades,
-            "seconds": self._step * self.config.step_seconds,
+            "seconds": self.steps_done * self.config.step_seconds,
         }
-        return Step(self.state(), session.rewards.copy(), self._step >= self.num_steps, info)
+        return Step(self.state(), session.rewards.copy(), self.steps_done >= self.num_steps, info)
 
     def state(self) -> MarketState:
         """Return what the market shows now: the state that the last `reset` or `step` returned."""
-        shown, tables = self.session.public(), self.session.tables
-        return MarketState(
-            self._step, shown.mid, shown.ask - shown.bid, shown.bid, shown.ask, shown.depth, shown.last_volume,
-            shown.halted, tuple(tables.state.copy()), tuple(tables.opponents.copy()),
-            tuple(tables.constraints.copy()),
-        )  # fmt: skip
+        return state_of(self.session)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the running market: arrays by name, and under `state` plain numbers (random generators included).
@@ -105,8 +99,11 @@ class MarketEnvironment:
         saved = self.session.save()
         arrays = {name: held for name, held in saved.items() if isinstance(held, np.ndarray)}
         generators = {name: held for name, held in saved.items() if name not in arrays}
-        state = {"step": self._step, "refusals": dict(self.refusals), "generators": generators, "fits": self._fits()}
-        return {"state": state, "arrays": arrays, "seeds": self._seeds.n_children_spawned}
+        state = {
+            "refusals": dict(self.refusals), "generators": generators, "fits": self._fits(),
+            "seeds": {"entropy": self._seeds.entropy, "n_children_spawned": self._seeds.n_children_spawned},
+        }  # fmt: skip
+        return {"state": state, "arrays": arrays}
 
     def restore(self, snapshot: dict[str, Any]) -> MarketState:
         """Go back to a `snapshot` and return its state."""
@@ -116,8 +113,7 @@ class MarketEnvironment:
         if not self._started:
             self.reset(seed=0)
         self.session.load(snapshot["arrays"] | state["generators"])
-        self._seeds = np.random.SeedSequence(self._seeds.entropy, n_children_spawned=snapshot["seeds"])
-        self._step, self.refusals = state["step"], dict(state["refusals"])
+        self._seeds, self.refusals = np.random.SeedSequence(**state["seeds"]), dict(state["refusals"])
         return self.state()
 
     def _fits(self) -> dict[str, Any]:
@@ -125,6 +121,16 @@ class MarketEnvironment:
             "kinds": list(self.kinds), "num_steps": self.num_steps, "latency": list(self.latency),
             "market": self.config.model_dump(mode="json"), "agents": self.agents.model_dump(mode="json"),
         }  # fmt: skip
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the episode so far."""
+        return self.session.steps_done
+
+    @property
+    def scale(self) -> Any:
+        """What one step of the background amounts to (`market.scale.FlowScale`); `book` mode only."""
+        return self.session.scale
 
     @property
     def last_actions(self) -> Array:

@@ -166,6 +166,11 @@ class LawSession:
         return Public(self.mid, self.mid - half, self.mid + half, self.tables.depth.copy(), self._volume, False)
 
     @property
+    def steps_done(self) -> int:
+        """Steps of the episode so far."""
+        return int(self.market.done)
+
+    @property
     def step_volume(self) -> float:
         """Volume of a step, lots: the unit of actions."""
         return self.parameters.volume / self.config.lot_size

@@ -91,7 +91,7 @@ def _probe(venue: Venue, volume: float, rng: np.random.Generator, seconds: float
             twin.make_room(1)
             marks = twin.floor.marks
             touch = marks[LAST_ASK] if side > 0 else marks[LAST_BID]
-            submit(twin.floor, 0, MARKET, side, 0, round(share * volume), 0)
+            submit(twin.floor_handle, 0, MARKET, side, 0, round(share * volume), 0)
             tally = twin.floor.tally[-1]
             if tally[BOUGHT] > 0:
                 walked.append((share, side * (tally[BOUGHT_VALUE] / tally[BOUGHT] - touch)))

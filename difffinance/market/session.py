@@ -15,7 +15,7 @@ import numpy as np
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.views import Tables
-from difffinance.records import Array
+from difffinance.records import Array, MarketState
 
 SESSIONS = {"book": "book_session.BookSession", "law": "law_session.LawSession"}
 
@@ -51,11 +51,20 @@ class Session(Protocol):
     and state of generators that the future depends on; `load` takes them back, and the future is the same to the byte.
     """
 
-    tables: Tables
     actions: Array  # (N, 10)
     valid: Array  # (N,) bool
-    refused: Array  # (N, reasons) counts of the last step
-    rewards: Array  # (N,) quote currency
+
+    @property
+    def tables(self) -> Tables:
+        """What every seat sees."""
+
+    @property
+    def refused(self) -> Array:
+        """Orders refused in the last step, `(N, reasons)`."""
+
+    @property
+    def rewards(self) -> Array:
+        """Changes of wealth of the last step, `(N,)` quote currency."""
 
     def start(self, sequence: np.random.SeedSequence) -> None:
         """Begin an episode; the same sequence gives the same episode."""
@@ -65,6 +74,10 @@ class Session(Protocol):
 
     def public(self) -> Public:
         """Return what everybody sees now."""
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the episode so far."""
 
     @property
     def trades(self) -> int:
@@ -83,6 +96,15 @@ class Session(Protocol):
 
     def load(self, saved: dict[str, Any]) -> None:
         """Go back to what `save` returned."""
+
+
+def state_of(session: Session) -> MarketState:
+    """Return what the market shows now (copies)."""
+    shown, tables = session.public(), session.tables
+    return MarketState(
+        session.steps_done, shown.mid, shown.ask - shown.bid, shown.bid, shown.ask, shown.depth, shown.last_volume,
+        shown.halted, tuple(tables.state.copy()), tuple(tables.opponents.copy()), tuple(tables.constraints.copy()),
+    )  # fmt: skip
 
 
 def open_session(mode: str, config: MarketConfig, seating: Seating) -> Any:

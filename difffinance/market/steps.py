@@ -1,15 +1,12 @@
 """One step of the book market, whole in compiled code: decisions, arrivals, background flow, views. Kernels.
 
-A running market is a `Market`, a tuple of arrays and generators. Unpacking so many arrays from Python costs a third
-of a millisecond, so markets live in a compiled list and kernels take the list and a place in it (a microsecond).
-Kernels stop before a message that needs room and say so; Python makes room, puts the market back and calls again:
-`progress` remembers how far the step came.
+A running market is a `Market`; kernels take a `handles.Handle` of it. Kernels stop before a message that needs room
+and say so; Python makes room and calls again: `progress` remembers how far the step came.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import typed
 
 from difffinance.market.compiled import kernel
 from difffinance.market.floor import EVENTS, MID, act_all, mark, roomy
@@ -65,23 +62,6 @@ class Market(NamedTuple):
     rng_flow: Any
     rng_signal: Any
     rng_turn: Any
-
-
-@kernel
-def new_list(market):  # type: ignore[no-untyped-def]
-    """Return a compiled list with one market."""
-    markets = typed.List()
-    markets.append(market)
-    return markets
-
-
-@kernel
-def put(markets, place, market):  # type: ignore[no-untyped-def]
-    """Put a market at its place, the next free one included."""
-    if place == len(markets):
-        markets.append(market)
-    else:
-        markets[place] = market
 
 
 @kernel
@@ -198,21 +178,3 @@ def advance(market):  # type: ignore[no-untyped-def]
     for seat in range(seats):
         market.rewards[seat] += market.tables.wealth[seat]
     return True
-
-
-@kernel
-def open_one(markets, place, seconds):  # type: ignore[no-untyped-def]
-    """`open_market` on a market of a list."""
-    return open_market(markets[place], seconds)
-
-
-@kernel
-def look_one(markets, place):  # type: ignore[no-untyped-def]
-    """`look` on a market of a list."""
-    look(markets[place])
-
-
-@kernel
-def advance_one(markets, place):  # type: ignore[no-untyped-def]
-    """`advance` on a market of a list."""
-    return advance(markets[place])

@@ -9,6 +9,7 @@ from difffinance.market import reasons
 from difffinance.market.engine import Book
 from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, Floor, roomy
 from difffinance.market.flow import Flow, parameters, run_until
+from difffinance.market.handles import Handle
 from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
@@ -16,7 +17,10 @@ from difffinance.records import Array
 
 
 class Venue:
-    """What the kernels of `floor` and `flow` work on. `capital` (quote currency) and `inventory` (lots) are (N,)."""
+    """What the kernels of `floor` and `flow` work on. `capital` (quote currency) and `inventory` (lots) are (N,).
+
+    Kernels take `floor_handle` and `flow_handle`; their arrays are those of `floor` and `flow`.
+    """
 
     def __init__(self, config: MarketConfig, rules: SessionRules, capital: Array, inventory: Array) -> None:
         start = config.start_price / config.tick_size
@@ -34,24 +38,28 @@ class Venue:
             np.zeros(1, np.int64),
             parameters(config),
         )
-        self.floor = self._bind()
+        self.floor = self._floor()
+        self.floor_handle, self.flow_handle = Handle(self.floor), Handle(self.flow)
         self.make_room(1)
 
-    def _bind(self) -> Floor:
+    def _floor(self) -> Floor:
         book = self.book
         return Floor(*book.tables, **self.accounts)
 
     def adopt(self, floor: Floor, flow: Flow) -> None:
         """Go on with these arrays, those of a market that was saved."""
         book = self.book
-        book.orders, book.levels, book.bits, book.top, book.fills_buffer = floor[:5]
+        book.orders, book.reserves, book.levels, book.bits = floor.orders, floor.reserves, floor.levels, floor.bits
+        book.waiting, book.top, book.fills_buffer, book.log_buffer = floor.waiting, floor.top, floor.fills, floor.log
         self.accounts = {name: getattr(floor, name) for name in self.accounts}
         self.floor, self.flow = floor, flow
+        self.floor_handle.bind(floor)
+        self.flow_handle.bind(flow)
 
     def make_room(self, messages: int) -> None:
         """Grow whatever that many more messages could need: log, orders, fills, window of prices."""
         book, counts = self.book, self.floor.counts
-        if not roomy(self.floor, messages):
+        if not roomy(self.floor_handle, messages):
             self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + messages)
             book.grow(int(counts[NEXT_ID]) + messages, messages)
         self.flow = self.flow._replace(live=_room(self.flow.live, int(self.flow.live_count[0]) + messages + 1))
@@ -59,11 +67,13 @@ class Venue:
         low, high = max(mid - 2 * self.reach, 1), mid + 2 * self.reach
         if low < book.top[BASE] or high >= book.top[BASE] + book.top[WIDTH]:
             book.cover(low, high)
-        self.floor = self._bind()
+        self.floor = self._floor()
+        self.floor_handle.bind(self.floor)
+        self.flow_handle.bind(self.flow)
 
     def run_flow(self, rng: np.random.Generator, until: float) -> None:
         """Let the background trade up to `until` seconds after the opening."""
-        while not run_until(self.floor, self.flow, rng, until, self.seats):
+        while not run_until(self.floor_handle, self.flow_handle, rng, until, self.seats):
             self.make_room(1024)
 
     def clear_step(self) -> None:

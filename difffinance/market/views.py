@@ -123,32 +123,33 @@ def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-u
     """Fill all tables from the floor as it stands."""
     read_depth(tables_of(floor), tables.depth)
     pooled = pool(floor, history, kinds)
+    everybody = np.zeros(_KINDS * _NUMBERS)
+    for kind in range(_KINDS):
+        share_out(pooled[kind], scale, everybody, kind * _NUMBERS)
     for seat in range(len(kinds)):
         rates, mid = floor.rates[seat], floor.marks[MID]
         money = rates[MONEY]
         tables.wealth[seat] = (floor.cash[seat] + floor.inventory[seat] * mid) * money - floor.fees[seat]
-        observe_state(floor, history, seat, signals[seat], scale, tables)
+        if seat == 0:
+            observe_public(floor, history, scale, tables.depth, tables.state[0])
+        else:
+            tables.state[seat] = tables.state[0]
+        observe_own(floor, seat, signals[seat], scale, tables)
         observe_constraints(floor, seat, scale, tables)
-        observe_opponents(pooled, floor, history, kinds[seat], seat, scale, tables.opponents[seat])
+        tables.opponents[seat] = everybody
+        row = pooled[kinds[seat]].copy()
+        add_seat(row, floor, history, seat, -1.0)  # the others of its kind
+        share_out(row, scale, tables.opponents[seat], kinds[seat] * _NUMBERS)
 
 
 @kernel
-def observe_state(floor, history, seat, signal, scale, tables):  # type: ignore[no-untyped-def]
-    """Fill the 50 numbers of a seat."""
-    s, unit, sigma, mid = tables.state[seat], scale[UNIT], scale[SIGMA], floor.marks[MID]
-    rates, wealth, depth = floor.rates[seat], tables.wealth[seat], tables.depth
-    spread = floor.marks[LAST_ASK] - floor.marks[LAST_BID]
-    s[_S_SIGNAL], s[_S_DECAY] = signal, scale[DECAY] if signal != 0.0 else 0.0
+def observe_public(floor, history, scale, depth, s):  # type: ignore[no-untyped-def]
+    """Fill those of the 50 numbers that are the same for all seats."""
+    unit, sigma, mid = scale[UNIT], scale[SIGMA], floor.marks[MID]
     s[_S_VOLATILITY], s[_S_VOLUME] = sigma, scale[ACTIVITY]
-    s[_S_POSITION] = floor.inventory[seat] / unit
-    s[_S_CAPITAL] = wealth / (unit * mid * rates[MONEY])
     s[_S_RISK], s[_S_STEPS] = scale[RISK_AVERSION], scale[STEPS_LEFT]
     s[_S_IMPACT], s[_S_IMPACT + 1], s[_S_IMPACT + 2] = scale[TEMPORARY], scale[EXPONENT], scale[PERMANENT]
-    s[_S_LINEAR] = (spread / 2 / mid + (rates[BUY_FEE] + rates[SELL_FEE]) / 2) / sigma
-    s[_S_CASH] = (floor.cash[seat] * rates[MONEY] - floor.fees[seat]) / wealth if wealth > 0 else 0.0
-    s[_S_PROFIT] = wealth / rates[CAPITAL] - 1
-    s[_S_OPEN], s[_S_OPEN + 1] = floor.resting[seat, 0] / unit, floor.resting[seat, 1] / unit
-    s[_S_SPREAD] = spread / mid / sigma
+    s[_S_SPREAD] = (floor.marks[LAST_ASK] - floor.marks[LAST_BID]) / mid / sigma
     bid, ask = depth[0, 0, 1], depth[1, 0, 1]
     s[_S_IMBALANCE] = (bid - ask) / (bid + ask) if bid + ask > 0 else 0.0
     # The mid weighted by the other side's quantity, less the mid: imbalance / 2 of the spread.
@@ -162,6 +163,21 @@ def observe_state(floor, history, seat, signal, scale, tables):  # type: ignore[
     for k in range(len(history.volume)):
         s[_S_TRADED + k] = history.volume[k] / unit
     s[_S_UPPER], s[_S_LOWER] = band_distances(floor, sigma)
+
+
+@kernel
+def observe_own(floor, seat, signal, scale, tables):  # type: ignore[no-untyped-def]
+    """Fill those of the 50 numbers that are the seat's own."""
+    s, unit, mid = tables.state[seat], scale[UNIT], floor.marks[MID]
+    rates, wealth = floor.rates[seat], tables.wealth[seat]
+    s[_S_SIGNAL], s[_S_DECAY] = signal, scale[DECAY] if signal != 0.0 else 0.0
+    s[_S_POSITION] = floor.inventory[seat] / unit
+    s[_S_CAPITAL] = wealth / (unit * mid * rates[MONEY])
+    spread = floor.marks[LAST_ASK] - floor.marks[LAST_BID]
+    s[_S_LINEAR] = (spread / 2 / mid + (rates[BUY_FEE] + rates[SELL_FEE]) / 2) / scale[SIGMA]
+    s[_S_CASH] = (floor.cash[seat] * rates[MONEY] - floor.fees[seat]) / wealth if wealth > 0 else 0.0
+    s[_S_PROFIT] = wealth / rates[CAPITAL] - 1
+    s[_S_OPEN], s[_S_OPEN + 1] = floor.resting[seat, 0] / unit, floor.resting[seat, 1] / unit
 
 
 @kernel
@@ -225,19 +241,13 @@ def add_seat(row, floor, history, seat, sign):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def observe_opponents(pooled, floor, history, kind, seat, scale, out):  # type: ignore[no-untyped-def]
-    """Fill the 40 numbers of a seat: the others, pooled by kind."""
-    for k in range(len(pooled)):
-        row = pooled[k]
-        if k == kind:
-            add_seat(row, floor, history, seat, -1.0)
-        at, count = k * _NUMBERS, row[_COUNT]
-        for j in range(_NUMBERS):
-            out[at + j] = 0.0
-        if count > 0.5:
-            out[at] = count
-            for j in range(_BUYS, _PASSIVE):
-                out[at + j] = row[j] / count / scale[UNIT]
-            out[at + _PASSIVE] = min(row[_PASSIVE] / row[_ACTIVITY], 1.0) if row[_ACTIVITY] > 1e-9 else 0.0
-        if k == kind:
-            add_seat(row, floor, history, seat, 1.0)
+def share_out(row, scale, out, at):  # type: ignore[no-untyped-def]
+    """Write the numbers of one kind from its sums: means per trader."""
+    count = row[_COUNT]
+    for j in range(_NUMBERS):
+        out[at + j] = 0.0
+    if count > 0.5:
+        out[at] = count
+        for j in range(_BUYS, _PASSIVE):
+            out[at + j] = row[j] / count / scale[UNIT]
+        out[at + _PASSIVE] = min(row[_PASSIVE] / row[_ACTIVITY], 1.0) if row[_ACTIVITY] > 1e-9 else 0.0

@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from difffinance.agents.base import Agent
+from difffinance.agents.base import Agent, ScriptedAgent
 from difffinance.errors import InputError
+from difffinance.market import reasons
+from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.floor import ASKED, BOUGHT, BOUGHT_VALUE, SOLD, SOLD_VALUE
 from difffinance.market.observation import ACTION_INDEX
+from difffinance.market.play import Sums
 from difffinance.records import Array, MarketState
 from difffinance.schemas import TRAJECTORIES
+from difffinance.simulation.batch import by_reason, full_paths, run_session
+from difffinance.simulation.players import SeatedAgents, are_scripted
 
 
 @dataclass(frozen=True)
@@ -95,16 +101,85 @@ def record_episode(env: MarketEnvironment, agents: Sequence[Agent], *, seed: int
     """Run one episode of `env` with `agents` in its seats and write everything down; `seed` starts that episode."""
     if [agent.kind for agent in agents] != list(env.kinds):
         raise InputError(f"agents must fit the seats {list(env.kinds)}; got {[agent.kind for agent in agents]}.")
+    if are_scripted(agents) and isinstance(env.session, BookSession):
+        return _record_compiled(env, [agent for agent in agents if isinstance(agent, ScriptedAgent)], seed)
+    return record_in_python(env, agents, seed)
+
+
+def record_in_python(env: MarketEnvironment, agents: Sequence[Agent], seed: int | None = None) -> Episode:
+    """Do what `record_episode` does, with the step API: any agent may sit here.
+
+    An agent that raises does nothing in that step; its failure is counted as `agent_raised`.
+    """
     state = env.reset(seed)
     info: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
     first, opening, done = _snapshot(env, state), opening_orders(env), False
     while not done:
-        actions = [agent.act(state, info) for agent in agents]
+        actions = [_ask(agent, state, info) for agent in agents]
         before, unit = state, env.step_volume
         state, rewards, done, info = env.step(actions)
-        notes.append(_note(env, before, actions, rewards, unit) | _snapshot(env, state))
+        notes.append(_note(env, before, rewards, unit) | _snapshot(env, state))
     return _assemble(env, first, notes, opening)
+
+
+def _ask(agent: Agent, state: MarketState, info: dict[str, Any]) -> Array | Exception:
+    try:
+        return agent.act(state, info)
+    except Exception as failure:
+        return failure
+
+
+def _record_compiled(env: MarketEnvironment, agents: Sequence[ScriptedAgent], seed: int | None) -> Episode:
+    env.reset(seed)
+    n, steps = env.num_agents, env.num_steps
+    opening, table = opening_orders(env), SeatedAgents(agents)
+    sums = Sums(np.zeros((n, 8)), np.zeros((n, len(reasons.NAMES)), np.int64), np.zeros(1, np.int64))
+    paths = run_session(env.session, table, sums, full_paths(steps, n), steps)
+    env.refusals.update(by_reason(sums.refused))
+    tick, lot = env.config.tick_size, env.config.lot_size
+    ends, tally = paths.ends, paths.tally
+    events = [paths.events[a:b] for a, b in pairwise(ends[:, 0])]
+    fills = [paths.fills[a:b] for a, b in pairwise(ends[:, 1])]
+    bid, ask = paths.marks[:, 1] * tick, paths.marks[:, 2] * tick
+    market = paths.actions[:, :, ACTION_INDEX["participation"]] * paths.unit[:, None]
+    return Episode(
+        kinds=env.kinds,
+        step_seconds=env.config.step_seconds,
+        mid=paths.marks[:, 0] * tick,
+        spread=ask - bid,
+        value=np.exp(paths.value) * tick,
+        depth=paths.depth * np.array([tick, lot]),
+        wealth=paths.wealth,
+        inventory=paths.inventory * lot,
+        cash=paths.cash * env.venue.money - paths.fees,
+        asked=tally[:, :, ASKED] * lot,
+        bought=tally[:, :, BOUGHT] * lot,
+        sold=tally[:, :, SOLD] * lot,
+        fill_price=_fill_price(tally, tick),
+        at_market=_whole_lots(market) * lot,
+        rewards=paths.rewards,
+        states=paths.states,
+        actions=paths.actions,
+        opponents=paths.opponents,
+        constraints=paths.constraints,
+        trades=_trades(env, events, fills),
+        refusals=dict(env.refusals),
+        opening=opening,
+        events=events,
+        fills=fills,
+        fees=paths.fees[-1].copy(),
+    )
+
+
+def _fill_price(tally: Array, tick: float) -> Array:
+    traded = tally[..., BOUGHT] + tally[..., SOLD]
+    value = tally[..., BOUGHT_VALUE] + tally[..., SOLD_VALUE]
+    return np.where(traded > 0, value / np.maximum(traded, 1) * tick, np.nan)
+
+
+def _whole_lots(market: Array) -> Array:
+    return np.sign(market) * np.floor(np.abs(market) + 1e-6)
 
 
 def _snapshot(env: MarketEnvironment, state: MarketState) -> dict[str, Any]:
@@ -120,18 +195,15 @@ def _snapshot(env: MarketEnvironment, state: MarketState) -> dict[str, Any]:
     }
 
 
-def _note(env: MarketEnvironment, before: MarketState, actions: list[Array], rewards: Array, unit: float) -> dict:
-    tally, lot, tick = env.venue.floor.tally[: env.num_agents], env.config.lot_size, env.config.tick_size
-    traded = tally[:, BOUGHT] + tally[:, SOLD]
+def _note(env: MarketEnvironment, before: MarketState, rewards: Array, unit: float) -> dict:
+    tally, lot = env.venue.floor.tally[: env.num_agents], env.config.lot_size
     market = env.last_actions[:, ACTION_INDEX["participation"]] * unit
     return {
         "asked": tally[:, ASKED] * lot,
         "bought": tally[:, BOUGHT] * lot,
         "sold": tally[:, SOLD] * lot,
-        "fill_price": np.where(
-            traded > 0, (tally[:, BOUGHT_VALUE] + tally[:, SOLD_VALUE]) / np.maximum(traded, 1) * tick, np.nan
-        ),
-        "at_market": np.sign(market) * np.floor(np.abs(market) + 1e-6) * lot,
+        "fill_price": _fill_price(tally, env.config.tick_size),
+        "at_market": _whole_lots(market) * lot,
         "rewards": rewards,
         "states": np.array(before.views),
         "opponents": np.array(before.opponents),
@@ -149,7 +221,7 @@ def _assemble(env: MarketEnvironment, first: dict[str, Any], notes: list[dict[st
     return Episode(
         kinds=env.kinds,
         step_seconds=env.config.step_seconds,
-        trades=_trades(env, notes),
+        trades=_trades(env, [note["events"] for note in notes], [note["fills"] for note in notes]),
         refusals=dict(env.refusals),
         opening=opening,
         events=[note["events"] for note in notes],
@@ -159,9 +231,8 @@ def _assemble(env: MarketEnvironment, first: dict[str, Any], notes: list[dict[st
     )
 
 
-def _trades(env: MarketEnvironment, notes: list[dict[str, Any]]) -> pl.DataFrame:
-    events = np.concatenate([note["events"] for note in notes])
-    fills = np.concatenate([note["fills"] for note in notes])
+def _trades(env: MarketEnvironment, logged: list[Array], traded: list[Array]) -> pl.DataFrame:
+    events, fills = np.concatenate(logged), np.concatenate(traded)
     # Ids are given out in sequence, so a taker's message is found by its id among the orders.
     orders = events[events["kind"] != 1]
     at = np.searchsorted(orders["order_id"], fills["taker"])

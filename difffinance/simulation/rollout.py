@@ -16,6 +16,7 @@ from difffinance.market.footprint import impact_bps
 from difffinance.records import Array
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
+from difffinance.simulation.batch import agent_streams
 from difffinance.simulation.episode import Episode, record_episode
 
 
@@ -49,11 +50,10 @@ def simulate_market(
     env = MarketEnvironment(num_agents, market, seed, agents=agents, kinds=kinds, num_steps=num_steps)
     population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint, lake))
     played, frames, violations, refused, seconds = [], [], 0, dict[str, int](), 0.0
-    streams = np.random.SeedSequence(seed).spawn(episodes)
-    for k, stream in enumerate(streams):
+    for k, streams in enumerate(agent_streams(seed, episodes, num_agents)):
         progress("simulate", k, episodes)
-        for agent, sequence in zip(population, stream.spawn(num_agents), strict=True):
-            agent.reset(np.random.default_rng(sequence))
+        for agent, rng in zip(population, streams, strict=True):
+            agent.reset(rng)
         start = time.perf_counter()
         episode = record_episode(env, population)
         seconds += time.perf_counter() - start

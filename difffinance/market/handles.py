@@ -1,0 +1,193 @@
+"""Tuples of arrays passed to kernels as one pointer.
+
+A `NamedTuple` of thirty arrays costs a third of a millisecond to unpack from Python, and inside compiled code it is
+copied, and each array counted, at every call. A `Handle` writes the arrays' addresses, shapes and strides into one
+block of memory once; a kernel takes the block's address, and `floor.orders` reads as before. The handle keeps the
+arrays alive; `bind` exchanges them in place (after growth), so that other handles may point to it.
+
+Fields: C-contiguous arrays, generators, compiled policies, handles, and named tuples of these.
+"""
+
+import copy
+import ctypes
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.datamodel import models
+from numba.core.dispatcher import Dispatcher
+from numba.core.imputils import lower_getattr_generic
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.experimental.function_type import _get_jit_address, _get_wrapper_address
+from numba.extending import NativeValue, intrinsic, register_model, unbox
+
+from difffinance.market.compiled import POLICY_SIGNATURE
+
+_POLICY = types.FunctionType(POLICY_SIGNATURE)
+_BIT_GENERATOR_FIELDS = (
+    "parent", "state_address", "state", "fnptr_next_uint64", "fnptr_next_uint32", "fnptr_next_double", "bit_generator",
+)  # fmt: skip
+_GENERATOR_WORDS, _POLICY_WORDS = len(_BIT_GENERATOR_FIELDS) + 2, 3
+
+
+class HandleType(types.Type):
+    """The compiled type of a `Handle`: which field lies where."""
+
+    def __init__(self, name: str, fields: tuple[tuple[str, Any], ...]) -> None:
+        self.fields = fields
+        super().__init__(name=f"{name}({', '.join(f'{field}: {kind}' for field, kind in fields)})")
+
+    def place(self, name: str) -> tuple[Any, int]:
+        """Return a field's type and its offset in bytes."""
+        at = 0
+        for field, kind in self.fields:
+            if field == name:
+                return kind, 8 * at
+            at += _words(kind)
+        raise AttributeError(name)
+
+
+def _words(kind: Any) -> int:
+    if isinstance(kind, HandleType):
+        return 1
+    if isinstance(kind, types.Array):
+        return 5 + 2 * kind.ndim
+    return _POLICY_WORDS if isinstance(kind, types.FunctionType) else _GENERATOR_WORDS
+
+
+@register_model(HandleType)
+class _HandleModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: HandleType) -> None:
+        super().__init__(manager, kind, ir.IntType(8).as_pointer())
+
+
+@infer_getattr
+class _HandleAttributes(AttributeTemplate):
+    key = HandleType
+
+    def generic_resolve(self, kind: HandleType, attribute: str) -> Any:
+        return dict(kind.fields).get(attribute)
+
+
+@lower_getattr_generic(HandleType)
+def _load(context: Any, builder: Any, kind: HandleType, value: Any, attribute: str) -> Any:
+    field, offset = kind.place(attribute)
+    at = builder.gep(value, [ir.Constant(ir.IntType(64), offset)])
+    loaded = builder.load(builder.bitcast(at, context.get_value_type(field).as_pointer()))
+    if isinstance(field, types.Array):  # without owner: nothing is counted
+        array = context.make_array(field)(context, builder, value=loaded)
+        array.meminfo = ir.Constant(array.meminfo.type, None)
+        array.parent = ir.Constant(array.parent.type, None)
+        return array._getvalue()
+    return loaded
+
+
+@unbox(HandleType)
+def _unbox(kind: HandleType, value: Any, c: Any) -> NativeValue:
+    address = c.pyapi.object_getattr_string(value, "address")
+    number = c.pyapi.long_as_longlong(address)
+    c.pyapi.decref(address)
+    return NativeValue(c.builder.inttoptr(number, ir.IntType(8).as_pointer()))
+
+
+@intrinsic
+def handle_at(typingctx: Any, like: Any, address: Any) -> Any:
+    """Return the handle at an address (int64), of the same type as `like`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[1], ir.IntType(8).as_pointer())
+
+    return like(like, types.int64), codegen
+
+
+class Handle:
+    """A named tuple as kernels take it. `held` is the tuple, `address` its block."""
+
+    def __init__(self, held: Any) -> None:
+        self._parts: dict[str, Handle] = {}
+        self._numba_type_, words = self._describe(held)
+        self._block = np.array(words, np.int64)
+        self.address, self.held = int(self._block.ctypes.data), held
+
+    def bind(self, held: Any) -> None:
+        """Point to other arrays of the same types."""
+        words: list[int] = []
+        for (name, kind), before, value in zip(self._numba_type_.fields, self.held, held, strict=True):
+            if name in self._parts:
+                self._parts[name].bind(value)
+                words.append(self._parts[name].address)
+            elif isinstance(value, np.ndarray) and isinstance(before, np.ndarray):
+                if value is not before and (value.dtype != before.dtype or value.ndim != before.ndim):
+                    raise TypeError(
+                        f"field {name} of the handle is {kind}; got {value.dtype}, {value.ndim} dimensions."
+                    )
+                words += _array_words(value)
+            else:
+                found, numbers = _field(value)
+                if found != kind:
+                    raise TypeError(f"field {name} of the handle is {kind}; got {found}.")
+                words += numbers
+        self._block[:], self.held = words, held
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Handle":
+        return Handle(copy.deepcopy(self.held, memo))
+
+    def _describe(self, held: Any) -> tuple[HandleType, list[int]]:
+        fields: list[tuple[str, Any, int]] = []
+        words: list[int] = []
+        for name, value in zip(held._fields, held, strict=True):
+            if isinstance(value, np.ndarray):
+                fields.append((name, value.dtype, value.ndim))
+                words += _array_words(value)
+                continue
+            if isinstance(value, tuple):
+                value = self._parts[name] = Handle(value)
+            kind, numbers = _field(value)
+            fields.append((name, kind, -1))
+            words += numbers
+        return _handle_type(type(held).__name__, tuple(fields)), words
+
+
+@lru_cache(maxsize=256)
+def _handle_type(name: str, fields: tuple[tuple[str, Any, int], ...]) -> HandleType:
+    kinds = tuple((field, kind if axes < 0 else _array_type(kind, axes)) for field, kind, axes in fields)
+    return HandleType(name, kinds)
+
+
+@lru_cache(maxsize=256)
+def _array_type(dtype: np.dtype, dimensions: int) -> Any:
+    return numba.typeof(np.empty((0,) * dimensions, dtype))
+
+
+def _field(value: Any) -> tuple[Any, list[int]]:
+    """Return the compiled type of a field that is no array, and its words, as numba lays them out."""
+    if isinstance(value, Handle):
+        return value._numba_type_, [value.address]
+    if isinstance(value, np.random.Generator):
+        return types.npy_rng, _generator_words(value)
+    if isinstance(value, Dispatcher):
+        addresses = _get_wrapper_address(value, POLICY_SIGNATURE), id(value), _get_jit_address(value, POLICY_SIGNATURE)
+        return _POLICY, list(addresses)
+    raise TypeError(f"a handle cannot hold {type(value).__name__}.")
+
+
+def _array_words(array: np.ndarray) -> list[int]:
+    """Return numba's struct of an array: owner and parent (none), items, bytes of one, address, shape, strides."""
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        raise TypeError("a handle holds arrays that are C-contiguous and writeable.")
+    return [0, 0, array.size, array.itemsize, array.__array_interface__["data"][0], *array.shape, *array.strides]
+
+
+def _generator_words(rng: np.random.Generator) -> list[int]:
+    """Return numba's struct of a generator: that of its bit generator (seven words), owner and parent (none)."""
+    interface = rng.bit_generator.ctypes
+    functions = {
+        name: ctypes.cast(getattr(interface, name), ctypes.c_void_p).value
+        for name in ("next_double", "next_uint64", "next_uint32")
+    }
+    values = {"parent": 0, "state_address": interface.state_address, "state": interface.state.value}
+    values |= {f"fnptr_{name}": address for name, address in functions.items()} | {"bit_generator": 0}
+    return [values[name] for name in _BIT_GENERATOR_FIELDS] + [0, 0]

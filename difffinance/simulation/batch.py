@@ -1,0 +1,185 @@
+"""Many episodes of scripted agents in compiled code: what each seat earned, and paths on request."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from difffinance.agents.base import Agent
+from difffinance.agents.factory import AgentFactory
+from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.data.store import Progress, no_progress
+from difffinance.errors import InputError
+from difffinance.market import play, reasons
+from difffinance.market.book_session import LEVELS, BookSession
+from difffinance.market.engine import FILL
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.floor import EVENT
+from difffinance.market.handles import Handle
+from difffinance.market.observation import ACTION, CONSTRAINTS, OPPONENTS, STATE
+from difffinance.market.play import Paths, Sums
+from difffinance.records import Array
+from difffinance.simulation.players import SeatedAgents
+
+PATHS = (
+    "marks", "value", "depth", "wealth", "inventory", "cash", "fees", "tally", "rewards", "unit", "states",
+    "opponents", "constraints", "actions",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What E episodes of N seats came to. Money in quote currency, quantities in units of the asset.
+
+    `impact_bps` is that of `market.footprint`, NaN for a seat without fills. `refused[e, seat]` counts by
+    `market.reasons.NAMES`. `paths` holds what was asked for, as `market.play.Paths` with the episodes in front.
+    """
+
+    kinds: tuple[str, ...]
+    pnl: Array  # (E, N)
+    inventory: Array  # (E, N) at the end
+    inventory_mean: Array  # (E, N)
+    asked: Array  # (E, N) in accepted orders
+    bought: Array  # (E, N)
+    sold: Array  # (E, N)
+    bought_value: Array  # (E, N)
+    sold_value: Array  # (E, N)
+    fees: Array  # (E, N)
+    impact_bps: Array  # (E, N)
+    trades: Array  # (E,)
+    refused: Array = field(repr=False)  # (E, N, reasons)
+    paths: dict[str, Array] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.trades)
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """Refused orders and actions by reason, over all."""
+        return by_reason(self.refused)
+
+
+def by_reason(refused: Array) -> dict[str, int]:
+    """Return the counts of the last axis by name, those that are not 0."""
+    counts = refused.reshape(-1, refused.shape[-1]).sum(axis=0)
+    return {name: int(count) for name, count in zip(reasons.NAMES, counts, strict=True) if count}
+
+
+def simulate_batch(
+    agents: Sequence[str] | Sequence[Agent],
+    *,
+    episodes: int,
+    num_steps: int = 1000,
+    seed: int = 7,
+    market: MarketConfig | None = None,
+    accounts: AgentsConfig | None = None,
+    latency: float | Sequence[float] = 0.0,
+    paths: Sequence[str] = (),
+    progress: Progress = no_progress,
+) -> Batch:
+    """Play `episodes` of scripted `agents` (or their kinds) and return what each seat came to.
+
+    Episode k is the k-th `reset()` of `MarketEnvironment(seed=seed)` with agents that take the k-th of
+    `agent_streams(seed, episodes, N)`: the same numbers as the step API, to the bit. `paths` names what is written
+    down at each step, of `PATHS`.
+    """
+    if episodes < 1:
+        raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
+    unknown = [name for name in paths if name not in PATHS]
+    if unknown:
+        raise InputError(f"path '{unknown[0]}' is not known. Allowed: {', '.join(PATHS)}.")
+    population: list[Any] = [AgentFactory.create(a, i) if isinstance(a, str) else a for i, a in enumerate(agents)]
+    kinds = [agent.kind for agent in population]
+    env = MarketEnvironment(
+        len(kinds), market, seed, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency
+    )
+    table = SeatedAgents(population)
+    n = len(kinds)
+    sums = np.zeros((episodes, n, 8))
+    refused, trades = np.zeros((episodes, n, len(reasons.NAMES)), np.int64), np.zeros((episodes, 1), np.int64)
+    pnl, ends, fees = np.zeros((episodes, n)), np.zeros((episodes, n)), np.zeros((episodes, n))
+    written: dict[str, Array] = {
+        name: np.zeros((episodes, *shape), kind) for name, (shape, kind) in _shapes(num_steps, n, paths).items()
+    }
+    none = empty_paths(num_steps, n)
+    for k, streams in enumerate(agent_streams(seed, episodes, n)):
+        progress("simulate", k, episodes)
+        for agent, rng in zip(population, streams, strict=True):
+            agent.rng.bit_generator.state = rng.bit_generator.state
+        for memory in table.memories:
+            memory[:] = 0.0
+        env.reset()
+        wealth = env.wealth
+        run_session(
+            env.session, table, Sums(sums[k], refused[k], trades[k]),
+            none._replace(**{name: array[k] for name, array in written.items()}), num_steps,
+        )  # fmt: skip
+        pnl[k], ends[k], fees[k] = env.wealth - wealth, env.venue.floor.inventory[:n], env.venue.floor.fees[:n]
+    progress("simulate", episodes, episodes)
+    lot, money = env.config.lot_size, env.config.lot_size * env.config.tick_size
+    moved, traded = sums[:, :, play.SUM_MOVED], sums[:, :, play.SUM_TRADED]
+    return Batch(
+        tuple(kinds), pnl, ends * lot, sums[:, :, play.SUM_HELD] / num_steps * lot,
+        sums[:, :, play.SUM_ASKED] * lot, sums[:, :, play.SUM_BOUGHT] * lot, sums[:, :, play.SUM_SOLD] * lot,
+        sums[:, :, play.SUM_BOUGHT_VALUE] * money, sums[:, :, play.SUM_SOLD_VALUE] * money, fees,
+        np.divide(1e4 * moved, traded, out=np.full_like(moved, np.nan), where=traded > 0), trades[:, 0], refused,
+        written,
+    )  # fmt: skip
+
+
+def run_session(session: BookSession, table: SeatedAgents, sums: Sums, paths: Paths, until: int) -> Paths:
+    """Play to step `until`, making room where it is needed; return the paths, whose logs may have grown."""
+    added, written = Handle(sums), Handle(paths)
+    while not play.play(session.handle, table.handle, added, written, until):
+        session.make_room()
+        floor, step = session.venue.floor, session.steps_done
+        if len(paths.ends):
+            used = paths.ends[step]
+            paths = paths._replace(
+                events=_longer(paths.events, int(used[0]) + 2 * len(floor.events)),
+                fills=_longer(paths.fills, int(used[1]) + 2 * len(floor.fills)),
+            )
+            written.bind(paths)
+    return paths
+
+
+def agent_streams(seed: int, episodes: int, seats: int) -> Iterator[list[np.random.Generator]]:
+    """Yield the generators of the agents, episode by episode; none of them is one of the market's."""
+    for episode in np.random.SeedSequence((seed, 1)).spawn(episodes):
+        yield [np.random.default_rng(stream) for stream in episode.spawn(seats)]
+
+
+def empty_paths(num_steps: int, seats: int) -> Paths:
+    """Return paths of length 0: nothing is written down."""
+    shapes = _shapes(num_steps, seats, PATHS)
+    arrays: dict[str, Array] = {name: np.zeros((0, *shape[1:]), kind) for name, (shape, kind) in shapes.items()}
+    return Paths(events=np.zeros(0, EVENT), fills=np.zeros(0, FILL), ends=np.zeros((0, 2), np.int64), **arrays)
+
+
+def full_paths(num_steps: int, seats: int) -> Paths:
+    """Return paths that write down everything of one episode, the log of messages and trades included."""
+    shapes = _shapes(num_steps, seats, PATHS)
+    arrays: dict[str, Array] = {name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()}
+    return Paths(
+        events=np.zeros(8192, EVENT), fills=np.zeros(8192, FILL), ends=np.zeros((num_steps + 1, 2), np.int64), **arrays
+    )
+
+
+def _shapes(t: int, n: int, names: Sequence[str]) -> dict[str, tuple[tuple[int, ...], type]]:
+    shapes: dict[str, tuple[tuple[int, ...], type]] = {
+        "marks": ((t + 1, 3), float), "value": ((t + 1,), float), "depth": ((t + 1, 2, LEVELS, 2), np.int64),
+        "wealth": ((t + 1, n), float), "inventory": ((t + 1, n), np.int64), "cash": ((t + 1, n), np.int64),
+        "fees": ((t + 1, n), float), "tally": ((t, n, 6), np.int64), "rewards": ((t, n), float), "unit": ((t,), float),
+        "states": ((t, n, len(STATE)), float), "opponents": ((t, n, len(OPPONENTS)), float),
+        "constraints": ((t, n, len(CONSTRAINTS)), float), "actions": ((t, n, len(ACTION)), float),
+    }  # fmt: skip
+    return {name: shapes[name] for name in names}
+
+
+def _longer(array: Array, length: int) -> Array:
+    if length <= len(array):
+        return array
+    longer = np.zeros(2 * length, array.dtype)
+    longer[: len(array)] = array
+    return longer

@@ -1,0 +1,208 @@
+"""The market as a Gymnasium environment: one learner among scripted others, in one market or in many at a time.
+
+Nothing is registered: make the classes directly.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from difffinance.agents.factory import AgentFactory
+from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.errors import InputError
+from difffinance.market import play, reasons
+from difffinance.market.book_session import BookSession
+from difffinance.market.environment import MarketEnvironment
+from difffinance.records import Array
+from difffinance.simulation.learner import SEEN, Learner
+from difffinance.simulation.players import SeatedAgents
+
+OTHERS = ("market_maker", "speculator", "arbitrageur", "informed")
+
+
+class _Markets:
+    """M equal markets, scripted agents in all seats but the last, stepped by one compiled call."""
+
+    def __init__(
+        self, count: int, others: Sequence[str], kind: str, config: MarketConfig | None,
+        accounts: AgentsConfig | None, num_steps: int, latency: float | Sequence[float],
+    ) -> None:  # fmt: skip
+        kinds = [*others, kind]
+        env = MarketEnvironment(len(kinds), config, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency)
+        if not isinstance(env.session, BookSession):
+            raise InputError("the Gymnasium forms run the book mode. Allowed: market.mode=book.")
+        self.seat, self.count, self.num_steps = len(others), count, num_steps
+        self.sessions = [BookSession(env.config, env.session.seating) for _ in range(count)]
+        for session in self.sessions:
+            session.start(np.random.SeedSequence(0))
+        self.agents = [[AgentFactory.create(o, i) for i, o in enumerate(others)] for _ in range(count)]
+        self.tables = [SeatedAgents([*row, None]) for row in self.agents]
+        self.markets = np.array([session.handle.address for session in self.sessions])
+        self.players = np.array([table.handle.address for table in self.tables])
+        self.seen, self.gains = np.zeros((count, SEEN)), np.zeros((count, 3))
+        self.steps = np.full(count, num_steps)
+
+    def start(self, place: int, sequence: np.random.SeedSequence) -> None:
+        """Begin an episode of one market."""
+        session = self.sessions[place]
+        session.start(sequence)
+        for memory in self.tables[place].memories:
+            memory[:] = 0.0
+        for agent, stream in zip(self.agents[place], sequence.spawn(self.seat), strict=True):
+            agent.rng.bit_generator.state = np.random.PCG64(stream).state
+        play.show(session.handle, self.seat, self.seen[place])
+        self.gains[place] = 0.0, session.tables.wealth[self.seat], 0.0
+        self.steps[place] = 0
+
+    def step(self, actions: Array, running: Array) -> None:
+        """Take one step of the running markets; `seen` and `gains` are those of after it."""
+        place = 0
+        while True:
+            place = play.play_learners(
+                self.sessions[0].handle, self.tables[0].handle, self.markets, self.players, place, self.seat, actions,
+                running, self.seen, self.gains,
+            )  # fmt: skip
+            if place == self.count:
+                break
+            self.sessions[place].make_room()
+        self.steps += running
+
+    def refused(self, place: int) -> dict[str, int]:
+        """Return what was refused to the learner in the last step, by reason."""
+        counts = self.sessions[place].refused[self.seat]
+        found = {reasons.NAMES[code]: int(counts[code]) for code in np.flatnonzero(counts)} if counts.any() else {}
+        if self.gains[place, 2]:
+            found[reasons.NAMES[int(self.gains[place, 2])]] = 1
+        return found
+
+
+class MarketGym(gymnasium.Env[Array, Array]):
+    """One learner of `kind` (it decides which signal it is shown) in the last seat, `others` in the seats before.
+
+    `learner` chooses the form of actions and rewards. An episode is truncated after `num_steps`. A refused action or
+    order costs nothing but itself: the market goes on, `info["refused"]` says why. `reset(options=)` takes none.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(
+        self,
+        others: Sequence[str] = OTHERS,
+        *,
+        kind: str = "diffusion",
+        market: MarketConfig | None = None,
+        accounts: AgentsConfig | None = None,
+        num_steps: int = 1000,
+        latency: float | Sequence[float] = 0.0,
+        learner: Learner | None = None,
+    ) -> None:
+        self.learner = learner or Learner()
+        self.action_space, self.observation_space = self.learner.action_space, self.learner.observation_space
+        self._markets = _Markets(1, others, kind, market, accounts, num_steps, latency)
+        self._running = np.ones(1, np.bool_)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode; the same seed starts the same one."""
+        super().reset(seed=seed)
+        _check_options(options)
+        self._markets.start(0, _sequence(self.np_random))
+        return self._markets.seen[0].copy(), {"wealth": float(self._markets.gains[0, 1]), "refused": {}}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Carry out the learner's action and those of the others, and let the market answer."""
+        markets = self._markets
+        if markets.steps[0] >= markets.num_steps:
+            raise InputError(f"the episode of {markets.num_steps} steps is not running. Call reset() first.")
+        try:
+            orders, misshapen = self.learner.orders(action)[None], False
+        except (TypeError, ValueError):
+            orders, misshapen = np.zeros((1, 10)), True
+        if orders.shape != (1, 10):
+            orders, misshapen = np.zeros((1, 10)), True
+        markets.step(orders, self._running)
+        seen, gain, wealth = markets.seen[0].copy(), markets.gains[0, 0], markets.gains[0, 1]
+        refused = markets.refused(0) | ({"action_shape": 1} if misshapen else {})
+        reward = float(self.learner.rewards(gain, wealth, seen))
+        return seen, reward, False, bool(markets.steps[0] >= markets.num_steps), {"wealth": wealth, "refused": refused}
+
+
+class MarketVectorGym(VectorEnv[Array, Array, Array]):
+    """`num_envs` markets like `MarketGym`, stepped together; autoreset in the next step, as Gymnasium's default.
+
+    A market whose episode has ended is reset by the next `step`, which ignores its action and rewards it with 0.
+    `reset(seed=s)` starts market k as `MarketGym.reset(seed=s + k)` does.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int,
+        others: Sequence[str] = OTHERS,
+        *,
+        kind: str = "diffusion",
+        market: MarketConfig | None = None,
+        accounts: AgentsConfig | None = None,
+        num_steps: int = 1000,
+        latency: float | Sequence[float] = 0.0,
+        learner: Learner | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise InputError(f"num_envs is {num_envs}. Allowed: 1 or more.")
+        self.num_envs, self.learner = num_envs, learner or Learner()
+        self.single_action_space = self.learner.action_space
+        self.single_observation_space = self.learner.observation_space
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._markets = _Markets(num_envs, others, kind, market, accounts, num_steps, latency)
+        self._rngs = [np.random.default_rng() for _ in range(num_envs)]
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start an episode of every market."""
+        _check_options(options)
+        seeds = [seed + k for k in range(self.num_envs)] if isinstance(seed, int) else seed
+        if seeds is not None and len(seeds) != self.num_envs:
+            raise InputError(f"seed must be one number or one for each of the {self.num_envs} markets; got {seeds}.")
+        for place, one in enumerate(seeds or [None] * self.num_envs):
+            if one is not None:
+                self._rngs[place] = gymnasium.utils.seeding.np_random(one)[0]
+            self._markets.start(place, _sequence(self._rngs[place]))
+        return self._markets.seen.copy(), {"wealth": self._markets.gains[:, 1].copy()}
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Carry out one action per market, `(M, A)`."""
+        markets = self._markets
+        try:
+            orders = np.ascontiguousarray(self.learner.orders(actions))
+        except (TypeError, ValueError):
+            orders = np.empty(0)
+        if orders.shape != (self.num_envs, 10):
+            raise InputError(f"actions must be {self.action_space.shape}; got {np.shape(actions)}.")
+        running = markets.steps < markets.num_steps
+        for place in np.flatnonzero(~running):
+            markets.start(int(place), _sequence(self._rngs[place]))
+        markets.step(orders, running)
+        seen, gain, wealth = (
+            markets.seen.copy(),
+            np.where(running, markets.gains[:, 0], 0.0),
+            markets.gains[:, 1].copy(),
+        )
+        rewards = np.where(running, self.learner.rewards(gain, wealth, seen), 0.0)
+        ended = markets.steps >= markets.num_steps
+        info = {"wealth": wealth, "refused": markets.gains[:, 2].astype(np.int64)}
+        return seen, rewards, np.zeros(self.num_envs, np.bool_), ended, info
+
+
+def _sequence(rng: np.random.Generator) -> np.random.SeedSequence:
+    return np.random.SeedSequence(int(rng.integers(2**63)))
+
+
+def _check_options(options: dict[str, Any] | None) -> None:
+    if options:
+        raise InputError(f"reset takes no options; got {', '.join(options)}.")

@@ -1,0 +1,72 @@
+"""What a learner of the Gymnasium and PettingZoo forms sees, does and earns: spaces and rewards, said once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import spaces
+
+from difffinance.errors import InputError
+from difffinance.market.environment import HIGH, LOW
+from difffinance.market.observation import ACTION_INDEX, CONSTRAINTS, OPPONENTS, STATE, STATE_INDEX
+from difffinance.records import Array
+
+ACTIONS = ("orders", "participation")
+REWARDS = ("wealth", "return", "mean_variance")
+SEEN = len(STATE) + len(OPPONENTS) + len(CONSTRAINTS)
+_POSITION, _CAPITAL = STATE_INDEX["position"], STATE_INDEX["capital"]
+_SIGMA, _AVERSION = STATE_INDEX["volatility"], STATE_INDEX["risk_aversion"]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The choices of a learner.
+
+    It sees the 50 state, 40 opponent and 20 constraint numbers of its seat, one after the other
+    (`market.observation`); they are in sigmas and step volumes, mostly of order 1, and have no bounds.
+    `action`: `orders` is the published 10 numbers, `participation` one number in [-1, 1] step volumes that is sent as a
+    market order (what rests is cancelled). `reward` of a step: `wealth` its change in quote currency; `return` that
+    change over the wealth before; `mean_variance` the return less `a/2 (w sigma)^2`, w the position over wealth after
+    the step and a the seat's risk aversion.
+    """
+
+    action: str = "orders"
+    reward: str = "wealth"
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("action", self.action, ACTIONS), ("reward", self.reward, REWARDS)):
+            if value not in allowed:
+                raise InputError(f"{name} is '{value}'. Allowed: {', '.join(allowed)}.")
+
+    @property
+    def action_space(self) -> spaces.Box:
+        """The actions that are understood."""
+        if self.action == "orders":
+            return spaces.Box(LOW, HIGH, dtype=np.float64)
+        return spaces.Box(-1.0, 1.0, (1,), dtype=np.float64)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """110 numbers without bounds."""
+        return spaces.Box(-np.inf, np.inf, (SEEN,), dtype=np.float64)
+
+    def orders(self, action: Array) -> Array:
+        """Return the published 10 numbers of actions `(..., A)`."""
+        action = np.asarray(action, float)
+        if action.shape[-1:] != (10 if self.action == "orders" else 1,):
+            raise ValueError(f"an action has {10 if self.action == 'orders' else 1} numbers; got {action.shape}.")
+        if self.action == "orders":
+            return action
+        table = np.zeros((*action.shape[:-1], 10))
+        table[..., ACTION_INDEX["participation"]] = action[..., 0]
+        table[..., ACTION_INDEX["cancel"]] = 1.0
+        return table
+
+    def rewards(self, gain: Array, wealth: Array, seen: Array) -> Array:
+        """Return the rewards of steps that changed the wealth by `gain` to `wealth` and showed `seen` `(..., 110)`."""
+        if self.reward == "wealth":
+            return gain
+        returns = gain / (wealth - gain)
+        if self.reward == "return":
+            return returns
+        weight = seen[..., _POSITION] / seen[..., _CAPITAL]
+        return returns - seen[..., _AVERSION] / 2 * (weight * seen[..., _SIGMA]) ** 2

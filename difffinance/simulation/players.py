@@ -1,0 +1,42 @@
+"""Scripted agents as the compiled loop takes them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from difffinance.agents.base import Agent, ScriptedAgent
+from difffinance.errors import InputError
+from difffinance.market.handles import Handle
+from difffinance.market.play import Players, Seat, wait
+
+
+def are_scripted(agents: Sequence[Agent | None]) -> bool:
+    """Return whether every agent decides by a compiled policy (an empty seat does not decide)."""
+    return all(agent is None or isinstance(agent, ScriptedAgent) for agent in agents)
+
+
+class SeatedAgents:
+    """The seats of one market: `handle` for the compiled loop, `memories` the agents' own arrays (N of (M,))."""
+
+    def __init__(self, agents: Sequence[Agent | None], rngs: Sequence[np.random.Generator] | None = None) -> None:
+        """Seat `agents`; None is a seat that is played from outside. `rngs` take the place of the agents' own.
+
+        Memories are copied where `rngs` are given, and the agents' own where not.
+        """
+        seats: list[Handle] = []
+        self.memories: list[np.ndarray] = []
+        addresses = np.zeros(len(agents), np.int64)
+        for k, agent in enumerate(agents):
+            if agent is None:
+                continue
+            if not isinstance(agent, ScriptedAgent):
+                raise InputError(
+                    f"the agent in seat {k} ({agent.kind}) decides in Python and cannot be compiled. Allowed in a "
+                    "batch: scripted agents. Use simulate_market or the step API for it."
+                )
+            memory, rng = (agent.memory, agent.rng) if rngs is None else (agent.memory.copy(), rngs[k])
+            self.memories.append(memory)
+            seats.append(Handle(Seat(type(agent).policy, agent.parameters, memory, rng)))
+            addresses[k] = seats[-1].address
+        self._seats = seats or [Handle(Seat(wait, np.zeros(0), np.zeros(0), np.random.default_rng(0)))]
+        self.handle = Handle(Players(addresses, self._seats[0], np.zeros(len(agents), np.int64)))

@@ -1,0 +1,86 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.snapshot import load_snapshot, save_snapshot
+
+ROOT = Path(__file__).resolve().parents[2]
+GO_ON = """
+import sys, hashlib, numpy as np
+sys.path.insert(0, sys.argv[2])
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.snapshot import load_snapshot
+def go_on(env, steps):
+    rng, seen = np.random.default_rng(1), hashlib.sha256()
+    for _ in range(steps):
+        table = np.zeros((3, 10))
+        table[:, 0], table[:, 1:5] = rng.normal(size=3), rng.random((3, 4))
+        step = env.step(table)
+        seen.update(np.array(step.state.views).tobytes() + step.rewards.tobytes() + env.events.tobytes())
+    return seen.hexdigest()
+if __name__ == "__main__":
+    env = MarketEnvironment(3, num_steps=60, latency=(0.0, 4.0, 23.0))
+    env.restore(load_snapshot(sys.argv[1]))
+    print(go_on(env, 20))
+"""
+
+
+def make(seed=0):
+    return MarketEnvironment(3, seed=seed, num_steps=60, latency=(0.0, 4.0, 23.0))
+
+
+@pytest.fixture
+def continued():
+    space = {"__name__": "continuation"}
+    exec(GO_ON.replace("sys.path.insert(0, sys.argv[2])", ""), space)
+    return space["go_on"]
+
+
+def test_a_restored_market_goes_on_the_same_to_the_byte(continued, tmp_path):
+    env = make()
+    env.reset(seed=2)
+    continued(env, 15)
+    snapshot = env.snapshot()
+    path = save_snapshot(tmp_path / "market.npz", snapshot)
+    expected = continued(env, 20)
+    env.restore(snapshot)
+    assert continued(env, 20) == expected
+    other = make(seed=5)
+    other.restore(load_snapshot(path))
+    assert other.steps_done == 15 and continued(other, 20) == expected
+    code = [sys.executable, "-c", GO_ON, str(path), str(ROOT)]
+    fresh = subprocess.run(code, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert fresh.stdout.strip() == expected
+
+
+def test_the_episodes_after_a_restored_one_are_those_of_the_first_environment():
+    env, other = make(seed=1), make(seed=2)
+    env.reset()
+    snapshot = env.snapshot()
+    following = env.reset().mid
+    other.restore(snapshot)
+    assert other.reset().mid == following
+
+
+def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
+    env = make()
+    with pytest.raises(InputError, match="reset"):
+        env.snapshot()
+    env.reset(seed=1)
+    snapshot = env.snapshot()
+    with pytest.raises(InputError, match="another market"):
+        MarketEnvironment(3, MarketConfig(fee_bps=9.0), num_steps=60).restore(snapshot)
+    (tmp_path / "bad.npz").write_bytes(b"PK no")
+    with pytest.raises(InputError, match=r"bad\.npz"):
+        load_snapshot(tmp_path / "bad.npz")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(InputError, match=r"other\.npz"):
+        load_snapshot(tmp_path / "other.npz")
+    with pytest.raises(InputError, match="does not exist"):
+        load_snapshot(tmp_path / "none.npz")

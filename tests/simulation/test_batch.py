@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from difffinance.agents.factory import AgentFactory
+from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.errors import InputError
+from difffinance.market import reasons
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.footprint import impact_bps
+from difffinance.simulation.batch import agent_streams, simulate_batch
+from difffinance.simulation.episode import record_episode, record_in_python
+
+KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "market_maker")
+TIGHT = MarketConfig(max_position=900, max_open=150, max_order=300, max_leverage=0.05)
+
+
+def step_by_step(market, seed, episodes, steps, latency=0.0):
+    """The same episodes through the step API."""
+    env = MarketEnvironment(5, market, seed, kinds=KINDS, num_steps=steps, latency=latency)
+    for streams in agent_streams(seed, episodes, 5):
+        agents = AgentFactory.create_population(KINDS)
+        for agent, rng in zip(agents, streams, strict=True):
+            agent.reset(rng)
+        yield record_in_python(env, agents)
+
+
+@pytest.mark.parametrize(("market", "latency"), [(MarketConfig(), 0.0), (TIGHT, 0.0), (TIGHT, (0, 3, 3, 12, 25))])
+def test_a_batch_is_the_step_api_to_the_bit(market, latency):
+    names = ("wealth", "rewards", "states", "opponents", "constraints", "actions", "inventory")
+    batch = simulate_batch(KINDS, market=market, episodes=2, num_steps=60, seed=3, paths=names, latency=latency)
+    for e, episode in enumerate(step_by_step(market, 3, 2, 60, latency)):
+        for name in names:
+            assert np.array_equal(batch.paths[name][e], getattr(episode, name)), name
+        assert np.array_equal(batch.pnl[e], episode.wealth[-1] - episode.wealth[0])
+        assert np.array_equal(batch.fees[e], episode.fees)
+        assert np.allclose(batch.bought[e] - batch.sold[e], episode.inventory[-1])
+        assert batch.trades[e] == len(episode.trades)
+        counts = {n: int(c) for n, c in zip(reasons.NAMES, batch.refused[e].sum(axis=0), strict=True) if c}
+        assert counts == episode.refusals
+        filled, mid = (episode.bought - episode.sold)[:, 2], episode.mid
+        assert batch.impact_bps[e, 2] == pytest.approx(impact_bps(filled, mid[:-1], mid[1:]))
+    assert np.abs(batch.inventory).max() > 0
+
+
+def test_a_recorded_episode_is_the_same_either_way():
+    env, agents = MarketEnvironment(5, TIGHT, kinds=KINDS, num_steps=50), AgentFactory.create_population(KINDS)
+    fast, slow = record_episode(env, agents, seed=4), record_in_python(env, agents, seed=4)
+    for name, value in vars(slow).items():
+        other = getattr(fast, name)
+        if name in ("events", "fills"):
+            assert len(value) == len(other) and all(np.array_equal(a, b) for a, b in zip(value, other, strict=True))
+        elif isinstance(value, np.ndarray):
+            assert np.array_equal(value, other, equal_nan=True), name
+        elif name == "trades":
+            assert value.equals(other)
+        else:
+            assert value == other, name
+
+
+def test_growth_inside_a_batch_loses_nothing():
+    market = MarketConfig(price_limit=None, max_leverage=1e5)
+    batch = simulate_batch(("informed",) * 6, market=market, accounts=AgentsConfig(inventory=100), episodes=1,
+                           num_steps=1200, seed=1, paths=("inventory", "cash"))  # fmt: skip
+    assert batch.trades[0] > 8192  # more than the arrays begin with
+    assert np.allclose(batch.paths["inventory"][0, -1] - batch.paths["inventory"][0, 0], (batch.bought - batch.sold)[0])
+
+
+def test_what_cannot_be_played_in_a_batch_is_refused():
+    with pytest.raises(InputError, match="decides in Python"):
+        simulate_batch(("diffusion",), episodes=1)
+    with pytest.raises(InputError, match="episodes"):
+        simulate_batch(KINDS, episodes=0)
+    with pytest.raises(InputError, match="wealth"):
+        simulate_batch(KINDS, episodes=1, paths=("moods",))
+
+
+def test_an_agent_that_raises_is_refused_and_the_market_goes_on():
+    class Broken(type(AgentFactory.create("speculator"))):
+        def act(self, state, info=None):
+            raise RuntimeError("no idea")
+
+    env = MarketEnvironment(2, kinds=("speculator", "informed"), num_steps=10)
+    episode = record_in_python(env, [Broken(0), AgentFactory.create("informed", 1)], seed=1)
+    assert episode.refusals == {"agent_raised": 10}
+    assert len(episode.trades) > 0

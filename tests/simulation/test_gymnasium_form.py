@@ -1,0 +1,85 @@
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+from difffinance.simulation import gymnasium_env, vector_env
+from difffinance.simulation.learner import Learner
+
+
+@pytest.fixture(scope="module")
+def env():
+    return gymnasium_env(num_steps=12)
+
+
+@pytest.mark.filterwarnings("ignore:.*(Box|space).*")
+@pytest.mark.parametrize("learner", [Learner(), Learner(action="participation", reward="mean_variance")])
+def test_conforms(learner):
+    check_env(gymnasium_env(num_steps=12, learner=learner), skip_render_check=True)
+
+
+def test_a_learner_is_an_agent_of_the_market(env):
+    seen, _ = env.reset(seed=5)
+    assert env.observation_space.contains(seen) and seen.shape == (110,)
+    rng, total, start = np.random.default_rng(0), 0.0, env._markets.gains[0, 1]
+    for step in range(12):
+        action = env.action_space.sample() * 0
+        action[0] = rng.uniform(-1, 1)
+        seen, reward, terminated, truncated, info = env.step(action)
+        total += reward
+        assert (terminated, truncated) == (False, step == 11)
+    assert total == pytest.approx(info["wealth"] - start)
+    with pytest.raises(InputError, match="reset"):
+        env.step(action)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(np.full(10, np.nan), "action_not_finite"), (np.full(10, 1e9), "action_off_range"), (np.zeros(3), "action_shape"),
+     ("text", "action_shape"), (np.r_[900.0, np.zeros(9)], "leverage")],
+)  # fmt: skip
+def test_bad_actions_are_refused_by_name(env, bad, reason):
+    env.reset(seed=1)
+    assert env.step(bad)[4]["refused"] == {reason: 1}
+
+
+def test_rewards_are_what_they_say():
+    seen, gain, wealth = np.zeros((1, 110)), np.array([2.0]), np.array([102.0])
+    market = MarketEnvironment(2)
+    market.reset(seed=1)
+    seen[0, :50] = market.session.tables.state[1]
+    seen[0, 4] = 0.5 * seen[0, 5]  # half of the wealth invested
+    sigma, aversion = seen[0, 2], seen[0, 6]
+    assert Learner(reward="wealth").rewards(gain, wealth, seen) == [2.0]
+    assert Learner(reward="return").rewards(gain, wealth, seen) == pytest.approx([0.02])
+    expected = 0.02 - aversion / 2 * (0.5 * sigma) ** 2
+    assert Learner(reward="mean_variance").rewards(gain, wealth, seen) == pytest.approx([expected])
+    with pytest.raises(InputError, match="mean_variance"):
+        Learner(reward="fame")
+
+
+def test_many_markets_are_each_what_one_would_be_and_reset_themselves():
+    many, rng = vector_env(3, num_steps=8, market=MarketConfig(max_order=200)), np.random.default_rng(2)
+    assert many.metadata["autoreset_mode"] is gymnasium.vector.AutoresetMode.NEXT_STEP
+    actions = np.zeros((20, 3, 10))
+    actions[:, :, 0] = rng.uniform(-2, 2, (20, 3))
+    seen = [many.reset(seed=7)[0]]
+    steps = [many.step(a) for a in actions]
+    for k in range(3):
+        one = gymnasium_env(num_steps=8, market=MarketConfig(max_order=200))
+        assert np.array_equal(one.reset(seed=7 + k)[0], seen[0][k])
+        over = False
+        for a, (observed, rewards, terminated, truncated, info) in zip(actions, steps, strict=True):
+            if over:
+                assert np.array_equal(one.reset()[0], observed[k]) and rewards[k] == 0 and not truncated[k]
+                over = False
+                continue
+            expected = one.step(a[k])
+            over = expected[3]
+            assert np.array_equal(expected[0], observed[k]) and expected[1] == rewards[k]
+            assert (expected[2], expected[3]) == (terminated[k], truncated[k]) and info["wealth"][k] > 0
+    with pytest.raises(InputError, match="actions"):
+        many.step(np.zeros((2, 10)))
