@@ -16,6 +16,7 @@ from difffinance.calibration.impact import calibrate_impact
 from difffinance.calibration.order_flow import FLOWS, market_orders
 from difffinance.calibration.pooling import fit_cross_impact, pool_days
 from difffinance.calibration.propagator import fit_charged_propagator, fit_propagator, propagator_curve
+from difffinance.calibration.tape import calibrate_tape, tape_parts
 from difffinance.config import CalibrationConfig
 from difffinance.data.loading import book_dates, has_bars, has_book, load_bars, load_book
 from difffinance.data.store import Lake, Progress, check_symbol, no_progress, sha256_of
@@ -43,13 +44,15 @@ def calibrate_symbol(
     and `propagator`, and for bars `bars` (measures of liquidity, a descriptive law). `horizons` in seconds; None takes
     those of the configuration. With several order-book days `pooled` is their common law, or why there is none; with
     `against` another symbol, `cross_impact` is the 2x2 estimate of the two on the newest day at the longest horizon.
-    Raises `NotInLakeError` where the lake holds neither an order-book day nor bars of the symbol.
+    Without an order-book day the newest day of trades with quotes is fitted, signed by the quotes. Raises
+    `NotInLakeError` where the lake holds none of these and no bars of the symbol.
     """
     config = config or CalibrationConfig()
     seconds = _check_horizons(config.horizons_s if horizons is None else horizons)
     check_symbol(symbol)
     book, bars = has_book(symbol, lake=lake), has_bars(symbol, lake=lake)
-    if not book and not bars:
+    tape = [] if book else tape_parts(symbol, lake=lake)
+    if not book and not bars and not tape:
         raise NotInLakeError(
             f"no order-book day and no bars of {symbol} are in the lake {lake.root}. Bring some with: difffinance "
             f"fetch sample, fetch lobster PATH or fetch csv PATH --symbol {symbol}."
@@ -66,6 +69,8 @@ def calibrate_symbol(
             answer["cross_impact"] = _cross(day, other, seconds[-1])
     elif against is not None:
         raise InputError(f"{symbol} has no order-book day. Allowed with another symbol: two symbols with the same day.")
+    if tape:
+        answer |= _calibrate_newest_tape(symbol, tape[-1], lake, config, seconds, seed, progress)
     if bars:
         _describe_bars(answer, load_bars(symbol, lake=lake), config, seed)
     answer["costs"] = asdict(load_costs(symbol, lake=lake, config=config))
@@ -176,6 +181,22 @@ def _describe_propagator(day: BookDay, config: CalibrationConfig, seed: int) -> 
     except (RefusedFit, CostLawError) as reason:
         found["chargeable_refused"] = str(reason)
     return found
+
+
+def _calibrate_newest_tape(
+    symbol: str, part: str, lake: Lake, config: CalibrationConfig, seconds: list[float], seed: int, progress: Progress
+) -> dict[str, Any]:
+    """Return fits and refusals of a day of trades and quotes, whose single orders are not told apart."""
+    fits, refused = [], []
+    for done, horizon in enumerate(seconds):
+        progress("calibrate", done, len(seconds))
+        rng = np.random.default_rng([seed, round(horizon * 1e3), FLOWS.index("all")])
+        try:
+            fits.append(_as_answer(_accept(calibrate_tape(symbol, part, horizon, lake=lake, config=config, rng=rng))))
+        except RefusedFit as reason:
+            refused.append({"unit": "aggregate", "horizon_s": horizon, "flow": "all", "reason": str(reason)})
+    progress("calibrate", len(seconds), len(seconds))
+    return {"fits": fits, "refused": refused, "date": part, "signed_by": "quotes (Lee & Ready 1991)"}
 
 
 def _accept(fit: ImpactParameters) -> ImpactParameters:

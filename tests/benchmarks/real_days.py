@@ -37,6 +37,7 @@ def row(name: str, fit: dict[str, Any]) -> str:
         f"{fit['lam']:10.3g} [{lam[0]:8.2g}, {lam[1]:8.2g}]{fit['gamma']:8.3f} [{gamma[0]:.3f}, {gamma[1]:.3f}]"
         f"{fit['r2']:7.3f}{fit['r2_oos']:7.3f}{fit['placebo']['r2_95']:16.3f}{fit['placebo']['p_value']:7.3f}"
         f"{fit['n_obs']:7d}  {fit['noise']}, {fit['volume_base']}"
+        f"{'  REFUSED' if fit['placebo']['p_value'] > 0.05 else ''}"
     )
 
 

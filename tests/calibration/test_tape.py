@@ -2,6 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from difffinance.calibration.symbol import calibrate_symbol
 from difffinance.calibration.tape import aggregate_tape, calibrate_tape, sign_trades, tape_parts
 from difffinance.config import CalibrationConfig
 from difffinance.errors import InputError, NotInLakeError
@@ -73,5 +74,9 @@ def test_planted_law_on_a_tape_is_inside_its_interval(lake):
     fit = calibrate_tape("TAPE", "2013-10-07", 1.0, lake=lake, config=config)
     assert fit.gamma_ci[0] <= 0.5 <= fit.gamma_ci[1] and fit.lam_ci[0] <= 0.01 <= fit.lam_ci[1]
     assert (fit.unit, fit.flow, fit.volume_base) == ("aggregate", "all", "made up")
+    answer = calibrate_symbol("TAPE", lake=lake, config=config, horizons=[1.0, 60.0])
+    assert [f["horizon_s"] for f in answer["fits"]] == [1.0]
+    assert [r["horizon_s"] for r in answer["refused"]] == [60.0] and "too few" in answer["refused"][0]["reason"]
+    assert answer["costs"]["kind"] == "metaorder_prior"
     with pytest.raises(NotInLakeError):
         calibrate_tape("TAPE", "2013-10-08", 1.0, lake=lake)
