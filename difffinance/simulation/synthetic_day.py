@@ -35,12 +35,13 @@ Message = tuple[int, int, int, int, int, int]  # nanoseconds since the opening, 
 class _Ladder:
     """Quantity by price of both sides, with the best prices at hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
         self.keys: dict[int, list[int]] = {1: [], -1: []}  # -side * price, best first
         self.quantity: dict[tuple[int, int], int] = {}
 
     def change(self, side: int, price: int, by: int) -> bool:
-        """Add to a level; return whether it is or was among the best `LEVELS`."""
+        """Add to a level; return whether it is or was among the best `levels`."""
         keys, key = self.keys[side], -side * price
         rank = bisect.bisect_left(keys, key)
         left = self.quantity.get((side, price), 0) + by
@@ -50,12 +51,12 @@ class _Ladder:
             self.quantity[side, price] = left
         else:
             del self.quantity[side, price], keys[rank]
-        return rank < LEVELS
+        return rank < self.levels
 
     def row(self, ticks: int) -> str:
         """Return the order-book row: ask price, ask size, bid price, bid size, level by level; price x 10000."""
         cells = []
-        for level in range(LEVELS):
+        for level in range(self.levels):
             for side in (-1, 1):
                 if level < len(self.keys[side]):
                     price = -side * self.keys[side][level]
@@ -96,17 +97,17 @@ def messages_of(events: Array, fills: Array, resting: dict[int, list[int]]) -> I
             yield ts, NEW, order_id, quantity - done, price, side
 
 
-def lobster_rows(env: MarketEnvironment, seed: int) -> Iterator[tuple[str, str]]:
+def lobster_rows(env: MarketEnvironment, seed: int, levels: int = LEVELS) -> Iterator[tuple[str, str]]:
     """Run a session of `env` with scripted participants; yield (message row, order-book row) as LOBSTER writes them.
 
-    As in the official files, only messages that touch the best `LEVELS` levels are there; the book row is the state
+    As in the official files, only messages that touch the best `levels` levels are there; the book row is the state
     after the message.
     """
     ticks = round(env.config.tick_size * 10_000)
     if abs(ticks / 10_000 - env.config.tick_size) > 1e-12 or env.config.lot_size != 1:
         raise InputError("a LOBSTER file needs a tick of whole 1/10000 and a lot of 1 unit.")
     agents = AgentFactory.create_population(env.kinds, seed=seed)
-    state, ladder, resting, last = env.reset(seed=seed), _Ladder(), {}, 0
+    state, ladder, resting, last = env.reset(seed=seed), _Ladder(levels), {}, 0
     orders = env.venue.floor.orders
     for order_id in np.flatnonzero(orders["quantity"]).tolist():
         side, price, lots = (int(orders[order_id][name]) for name in ("side", "price", "quantity"))
@@ -127,12 +128,14 @@ def _seconds(nanoseconds: int) -> str:
     return f"{OPEN_S + whole}.{rest:09d}".rstrip("0").rstrip(".")
 
 
-def synthetic_pair(*, seed: int = SEED, session_seconds: float = CLOSE_S - OPEN_S) -> tuple[bytes, bytes]:
+def synthetic_pair(
+    *, seed: int = SEED, session_seconds: float = CLOSE_S - OPEN_S, levels: int = LEVELS
+) -> tuple[bytes, bytes]:
     """Return the bytes of the message and of the order-book file of one day (or of its first `session_seconds`)."""
     config = MarketConfig(symbol=SYMBOL)
     steps = max(int(session_seconds / config.step_seconds), 1)
     env = MarketEnvironment(num_agents=len(KINDS), config=config, kinds=KINDS, num_steps=steps)
-    messages, books = zip(*lobster_rows(env, seed), strict=True)
+    messages, books = zip(*lobster_rows(env, seed, levels), strict=True)
     return ("\n".join(messages) + "\n").encode(), ("\n".join(books) + "\n").encode()
 
 

@@ -39,6 +39,17 @@ def test_the_first_minutes_are_the_first_rows_of_the_shipped_day():
     assert read(SHIPPED, "orderbook").splitlines()[:rows] == books.splitlines()
 
 
+@pytest.mark.parametrize("levels", [1, 5, 10])
+def test_written_pairs_verify_exactly_at_every_depth(lake, tmp_path, levels):
+    messages, books = synthetic_pair(seed=3, session_seconds=600, levels=levels)
+    stem = "OWN_2020-01-02_34200000_57600000"
+    (tmp_path / f"{stem}_message_{levels}.csv").write_bytes(messages)
+    (tmp_path / f"{stem}_orderbook_{levels}.csv").write_bytes(books)
+    answer = fetch_tables("lobster", [str(tmp_path)], lake=lake, config=DataConfig())["verification"]
+    assert answer["one_step_exact"] == (None if levels == 1 else 1.0) and answer["resync_exact"] == 1.0
+    assert answer["messages"] > 300
+
+
 @pytest.mark.slow
 def test_regeneration_gives_the_same_bytes(tmp_path):
     again = write_synthetic_day(tmp_path / "again.zip")
