@@ -42,9 +42,9 @@ def line(source: str, path: Path) -> str:
     counts = " ".join(f"{schema} {count}" for schema, count in rows.items())
     seen = answer.get("verification") or {}
     exact = " ".join(f"{fraction(seen.get(key)):>9}" for key in ("one_step_exact", "resync_exact"))
-    speed = f"{seen['messages_per_second'] / 1e6:.1f} M/s" if seen.get("messages_per_second") else "-"
+    speed = f"{seen['messages_per_second']:,.0f}/s" if seen.get("messages_per_second") else "-"
     repairs = "; ".join(f"{r['rows']} {r['rule']}" for r in answer["repairs"]) or "no repairs"
-    return f"{name}{exact} {speed:>10}  {counts}; {repairs}"
+    return f"{name}{exact} {speed:>13}  {counts}; {repairs}"
 
 
 def fraction(value: float | None) -> str:
@@ -53,7 +53,7 @@ def fraction(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    print(f"{'source':<10}{'file':<78}{'one-step':>9} {'resync':>9} {'verified':>10}  rows; repairs")
+    print(f"{'source':<10}{'file':<78}{'one-step':>9} {'resync':>9} {'verified':>13}  rows; repairs")
     for source, patterns in PATTERNS.items():
         for path in (p for pattern in patterns for p in sorted(DATA.glob(pattern))):
             if all(word in str(path) for word in sys.argv[1:]):
