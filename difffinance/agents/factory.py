@@ -22,6 +22,7 @@ REGISTRY = {
     "gueant": "gueant.GueantMarketMaker",
     "mean_reversion": "mean_reversion.MeanReversionTrader",
     "noise": "noise_trader.NoiseTrader",
+    "pairs": "pairs_arbitrageur.PairsArbitrageur",
     "kyle": "kyle_informed.KyleInformedTrader",
     "twap": "twap.TwapAgent",
     "vwap": "vwap.VwapAgent",

@@ -34,6 +34,7 @@ PARTICIPANTS = {
     "gueant": Participant("market_maker"),
     "mean_reversion": Participant("speculator"),
     "noise": Participant("speculator"),
+    "pairs": Participant("arbitrageur"),
     "kyle": Participant("informed", "private"),
     "twap": Participant("speculator"),
     "vwap": Participant("speculator"),

@@ -5,7 +5,7 @@ from difffinance.agents.utility import Utility
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
 
-SCRIPTED = [kind for kind in REGISTRY if kind != "diffusion"]
+SCRIPTED = [kind for kind in REGISTRY if kind not in ("diffusion", "pairs")]
 
 
 def test_populations_come_by_names_or_by_counts():

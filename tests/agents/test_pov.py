@@ -37,7 +37,7 @@ def test_it_trades_its_share_of_the_volume_until_it_is_done():
     assert own / market == pytest.approx(0.2, abs=0.01)
     found = agent.completion(state.view(0))
     assert found.reason.startswith("lot") or found.reason == ""
-    assert found.done == pytest.approx(15.0, abs=1.01 / env.scale.volume)
+    assert found.done == pytest.approx(15.0, abs=1.01 / env.session.scale.volume)
 
 
 def test_too_little_volume_is_a_reason():

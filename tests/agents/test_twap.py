@@ -38,8 +38,8 @@ def run(env, agent, seed=1):
 @pytest.mark.parametrize("name", ["twap", "vwap", "almgren_chriss"])
 def test_every_schedule_completes_to_the_lot_in_a_deep_book(name):
     env = MarketEnvironment(1, kinds=[name], num_steps=60)
-    lots = round(10 * env.scale.volume)
-    agent = AgentFactory.create(name, quantity=lots / env.scale.volume, steps=50)
+    lots = round(10 * env.session.scale.volume)
+    agent = AgentFactory.create(name, quantity=lots / env.session.scale.volume, steps=50)
     state, positions = run(env, agent)
     assert positions[-1] == lots and min(np.diff(positions)) >= 0
     assert positions[48] < lots  # not before its time
@@ -55,7 +55,7 @@ def remaining(agent, seat_rules, steps=20, **config):
 
 def test_what_remains_and_why_is_reported():
     found, env = remaining(TwapAgent(0, quantity=5.0, steps=10), None, max_position=500.0)
-    assert found.reason.startswith("limit") and found.done * env.scale.volume == pytest.approx(500)
+    assert found.reason.startswith("limit") and found.done * env.session.scale.volume == pytest.approx(500)
     assert found.done + found.remaining == pytest.approx(5.0)
     found, _ = remaining(TwapAgent(0, quantity=5.0, steps=10), None, max_order=10.0)
     assert found.reason.startswith("largest order")

@@ -88,7 +88,7 @@ def test_the_tables_are_published_ones_and_pool_the_others():
 
 
 def test_every_kind_of_agent_trades_in_it_and_quotes_are_refused():
-    kinds = [kind for kind in REGISTRY if kind != "diffusion"]
+    kinds = [kind for kind in REGISTRY if kind not in ("diffusion", "pairs")]
     law = CALM.model_copy(update={"noise": 0.5})
     env = MarketEnvironment(len(kinds), MarketConfig(mode="law", law=law), kinds=kinds, num_steps=30)
     agents, state, done = AgentFactory.create_population(kinds, seed=1), env.reset(3), False

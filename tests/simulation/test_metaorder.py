@@ -1,0 +1,83 @@
+import math
+
+import numpy as np
+import pytest
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+from difffinance.simulation.metaorder import MetaorderStudy, _estimate, measure_metaorders, twin_mids
+
+
+@pytest.fixture(scope="module")
+def env():
+    return MarketEnvironment(1, kinds=["twap"], num_steps=12)
+
+
+def test_twins_differ_by_the_order_alone(env):
+    none, again, traded = twin_mids(env, np.zeros(12), np.random.SeedSequence(3))
+    assert np.array_equal(none, again) and traded == 0
+    orders = np.where(np.arange(12) >= 6, 2.0, 0.0)
+    pushed, without, traded = twin_mids(env, orders, np.random.SeedSequence(3))
+    assert np.array_equal(without, none)  # the twin without the order is the same market
+    assert np.array_equal(pushed[:7], none[:7]) and pushed[7] > none[7]
+    assert traded > 0
+
+
+def test_buys_push_up_and_sells_push_down_on_average(env):
+    moved = []
+    for r in range(12):
+        for side in (1.0, -1.0):
+            pushed, without, _ = twin_mids(env, np.full(12, 0.5 * side), np.random.SeedSequence(r))
+            moved.append(side * (pushed - without)[-1])
+    assert np.mean(moved) > 3 * np.std(moved) / math.sqrt(len(moved))
+
+
+def test_a_planted_law_is_found_again():
+    sizes, rng = np.array([0.001, 0.003, 0.01, 0.03, 0.1]), np.random.default_rng(2)
+    peaks = 0.8 * sizes**0.5
+    impacts = [p * np.array([1.0, 0.7, 0.6]) + 0.02 * rng.standard_normal((400, 3)) for p in peaks]
+    found = _estimate(sizes, impacts)
+    assert found["exponent"] == pytest.approx(0.5, abs=0.03)
+    assert found["prefactor"] == pytest.approx(0.8, rel=0.1)
+    assert found["relaxation_1"] == pytest.approx(0.7, abs=0.02)
+    assert found["relaxation_2"] == pytest.approx(0.6, abs=0.02)
+    exact = _estimate(sizes, [np.tile(p * np.array([1.0, 0.5, 0.25]), (3, 1)) for p in peaks])
+    assert list(exact.values()) == pytest.approx([0.5, 0.8, 0.5, 0.25], rel=1e-9)
+
+
+@pytest.mark.slow
+def test_a_study_is_reproducible_and_reports_where_it_misses():
+    """Small: the figures of a full study need minutes. The same seed gives the same table."""
+    small = {"sizes": (0.001, 0.004), "replications": 6, "volatility_days": 2}
+    market = MarketConfig(session_seconds=5000.0)
+    first, second = (measure_metaorders(market, **small) for _ in range(2))
+    assert first.table.equals(second.table) and first.ci == second.ci
+    assert first.table["size"].to_numpy() == pytest.approx([0.0012, 0.0042], rel=0.02)  # 2 and 7 steps of 500
+    assert first.table["steps"].to_list() == [2, 7]
+    for name, (low, high) in first.ci.items():
+        assert low <= high, name
+    assert first.daily_volatility > 0
+    aims = {"exponent": 0.5, "prefactor": 1.0, "relaxation_1": 0.6, "relaxation_2": 0.9}
+    study = MetaorderStudy(first.table, **aims, ci={}, participation=0.3, daily_volatility=0.01, daily_volume=1.0,
+                           replications=2, impacts=[])  # fmt: skip
+    assert study.misses == {"relaxation_2": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [
+        ({"participation": 0.0}, "participation"),
+        ({"participation": math.nan}, "participation"),
+        ({"sizes": (0.01,)}, "sizes"),
+        ({"sizes": (0.01, 2.0)}, "sizes"),
+        ({"sizes": (0.01, math.nan)}, "sizes"),
+        ({"sizes": (1e-6, 0.01)}, "one step"),
+        ({"replications": 1}, "replications"),
+        ({"volatility_days": 1}, "volatility_days"),
+        ({"market": MarketConfig(mode="law")}, "book"),
+    ],
+)
+def test_bad_studies_are_refused(bad, what):
+    with pytest.raises(InputError, match=what):
+        measure_metaorders(**bad)
