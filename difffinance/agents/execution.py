@@ -1,6 +1,6 @@
 """Agents who must trade a given quantity: they follow a schedule, catch up, and say what is left and why.
 
-`quantity` is signed, in mean step volumes (one step's volume, mean of the day: `market.scale.measure_flow(config).volume` lots).
+`quantity` is signed, in mean step volumes: one step's volume, mean of the day (`market.scale.measure_flow`, in lots).
 What a rule or an empty book holds back is asked for again at the next step, after the schedule's end too; nothing
 beyond the schedule is ever traded, and never the other way.
 """
