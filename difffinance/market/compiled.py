@@ -19,6 +19,7 @@ from numba.core.errors import NumbaExperimentalFeatureWarning
 from numba.extending import intrinsic
 
 _HERE = Path(__file__).resolve().parent
+_MARKS = (b"@kernel", b"@inlined", b"@policy_kernel", b"@intrinsic")  # of a source that machine code depends on
 
 
 @cache
@@ -27,7 +28,7 @@ def cache_folder() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted(_HERE.parent.rglob("*.py")):
         text = source.read_bytes()
-        if b"@kernel" in text or b"@inlined" in text or b"@policy_kernel" in text:
+        if any(mark in text for mark in _MARKS):
             digest.update(text)
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or _HERE / "__pycache__")
     if not os.access(base if base.exists() else base.parent, os.W_OK):
