@@ -141,7 +141,7 @@ def replay(
         if kind[m] == SNAPSHOT or kind[m] == GAP:
             counts[:] = 0
             flags[0], flags[1] = kind[m] == SNAPSHOT, 0
-            for k in range(low, high):
+            for k in range(high - 1, low - 1, -1):  # venues list the best first, and the best are kept last
                 _set_level(stated, stated_lots, counts[0], side[k], price[k], lots[k])
                 _set_level(shown, shown_lots, counts[1], side[k], price[k], lots[k])
             n = _record(
