@@ -120,6 +120,10 @@ class MarketConfig(Branch):
     max_open: Positive | None = Field(None, description="largest resting quantity a side, units of the asset")
     max_leverage: Positive = Field(2.0, description="largest gross position over wealth")
     max_resting_orders: Annotated[int, Field(ge=1, le=100_000)] = Field(64, description="of one seat")
+    flow_model: Literal["zero_intelligence", "fitted", "queue_reactive", "santa_fe"] = Field(
+        "zero_intelligence", description="background flow; the last three read a fit instead of `flow`"
+    )
+    flow_fit: str = Field("GOOG", description="symbol of a shipped fit, or a path to a fit's JSON file")
     flow: FlowConfig = FlowConfig()
     law: LawConfig | None = Field(None, description="of `law` mode; none there: the defaults")
 

@@ -1,4 +1,7 @@
-"""Background flow: order arrivals without intelligence but with memory, beside the seats. Kernels.
+"""The background flow beside the seats: one call for every model, and the default one. Kernels.
+
+`market.flow_model` chooses: "fitted" (`fitted_flow`), "queue_reactive" and "santa_fe" (`markov_flow`), or
+"zero_intelligence", which is here: arrivals without intelligence but with memory, set by hand.
 
 Limit, market and cancel messages arrive as a Poisson process whose rate follows a U-shape over the session.
 - Signs of market orders: split orders with Pareto lengths trade in turns (Lillo, Mike & Farmer 2005), which gives
@@ -12,33 +15,68 @@ Limit, market and cancel messages arrive as a Poisson process whose rate follows
 - The value is a geometric Brownian motion.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
 from difffinance.config import MarketConfig
 from difffinance.market.compiled import kernel
+from difffinance.market.fitted_flow import run_fitted
 from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
+from difffinance.market.flow_fits import FlowFit, load_flow_fit
+from difffinance.market.flow_state import (
+    CANCEL_RATE,
+    FARTHEST,
+    FITTED,
+    INSIDE,
+    INTRADAY,
+    ITEM,
+    LEAN,
+    LIMIT_RATE,
+    LOG_VALUE,
+    MARKET_RATE,
+    MEMORY,
+    MODEL,
+    MODELS,
+    NOW,
+    PARTIAL,
+    PULL,
+    QUEUE_REACTIVE,
+    QUEUE_SIZED,
+    REFILL,
+    SANTA_FE,
+    SCALE,
+    SIZE_LOG,
+    SIZE_SD,
+    SWEEP,
+    TABLES,
+    TAIL,
+    VALUE_SD,
+    Flow,
+    activity,
+)
 from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, next_down, next_up
+from difffinance.market.markov_flow import run_queue_reactive, run_santa_fe
 from difffinance.market.matching import LIMIT, MARKET
 
-# Places in `clock`: seconds since the opening, log of the value in ticks.
-NOW, LOG_VALUE = range(2)
-# Places in `p`, the parameters.
-(MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
- MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION) = range(19)  # fmt: skip
 _NONE = np.int64(0)  # no price, or the whole quantity
 _LONGEST = 1000  # child orders of a split order, at most
 
 
-class Flow(NamedTuple):
-    """State of the background flow."""
+def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None = None) -> Flow:
+    """Return the flow that the configuration names, before its first message; `start` and `reach` in ticks.
 
-    clock: Any
-    parents: Any  # (P, 2): sign and child orders left of each split order
-    live: Any  # ids of resting background orders, dead ones leave when drawn
-    live_count: Any  # (1,)
-    p: Any
+    `fit` takes the place of the shipped one for the fitted models.
+    """
+    tables = np.zeros(1, TABLES)
+    p = np.append(parameters(config), [MODELS.index(config.flow_model), reach])
+    if config.flow_model != "zero_intelligence":
+        fit = fit or load_flow_fit(config.flow_fit)
+        tables = fit.tables(config)
+        p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
+        p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
+    return Flow(
+        np.array([0.0, np.log(start), -np.inf]), np.zeros((config.flow.parents, 2), np.int64), np.zeros(4096, np.int64),
+        np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
+    )  # fmt: skip
 
 
 def parameters(config: MarketConfig) -> np.ndarray:
@@ -54,14 +92,20 @@ def parameters(config: MarketConfig) -> np.ndarray:
 
 
 @kernel
-def activity(p, now):  # type: ignore[no-untyped-def]
-    """Return the intensity at a time of the session over its mean; before the opening it is that of the opening."""
-    x = min(max(now / p[SESSION], 0.0), 1.0)
-    return 1.0 + p[INTRADAY] * (12.0 * (x - 0.5) ** 2 - 1.0)
+def run_until(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+    """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
+    model = flow.p[MODEL]
+    if model == FITTED:
+        return run_fitted(floor, flow, rng, until, owner)
+    if model == QUEUE_REACTIVE:
+        return run_queue_reactive(floor, flow, rng, until, owner)
+    if model == SANTA_FE:
+        return run_santa_fe(floor, flow, rng, until, owner)
+    return run_zero_intelligence(floor, flow, rng, until, owner)
 
 
 @kernel
-def run_until(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+def run_zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
     """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
     clock, p = flow.clock, flow.p
     while True:

@@ -8,7 +8,9 @@ from difffinance.config import MarketConfig
 from difffinance.market import reasons
 from difffinance.market.engine import Book
 from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, Floor, roomy
-from difffinance.market.flow import Flow, parameters, run_until
+from difffinance.market.flow import new_flow, run_until
+from difffinance.market.flow_fits import FlowFit
+from difffinance.market.flow_state import Flow
 from difffinance.market.handles import Handle
 from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.observation import NO_LIMIT
@@ -20,9 +22,18 @@ class Venue:
     """What the kernels of `floor` and `flow` work on. `capital` (quote currency) and `inventory` (lots) are (N,).
 
     Kernels take `floor_handle` and `flow_handle`; their arrays are those of `floor` and `flow`.
+    `fit` takes the place of the fit that `config.flow_fit` names.
     """
 
-    def __init__(self, config: MarketConfig, rules: SessionRules, capital: Array, inventory: Array) -> None:
+    def __init__(
+        self,
+        config: MarketConfig,
+        rules: SessionRules,
+        capital: Array,
+        inventory: Array,
+        *,
+        fit: FlowFit | None = None,
+    ) -> None:
         start = config.start_price / config.tick_size
         self.seats, self.money = len(capital), config.tick_size * config.lot_size
         self.reach = int(NO_LIMIT) + config.flow.placement_max  # farthest price from the mid that anybody sends
@@ -31,13 +42,7 @@ class Venue:
         self.accounts["events"] = np.zeros(4096, EVENT)
         self.accounts["counts"] = np.zeros(2, np.int64)
         self.accounts["marks"] = np.array([start, np.ceil(start) - 1, np.floor(start) + 1])
-        self.flow = Flow(
-            np.array([0.0, np.log(start)]),
-            np.zeros((config.flow.parents, 2), np.int64),
-            np.zeros(4096, np.int64),
-            np.zeros(1, np.int64),
-            parameters(config),
-        )
+        self.flow = new_flow(config, start, self.reach, fit)
         self.floor = self._floor()
         self.floor_handle, self.flow_handle = Handle(self.floor), Handle(self.flow)
         self.make_room(1)
@@ -62,7 +67,11 @@ class Venue:
         if not roomy(self.floor_handle, messages):
             self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + messages)
             book.grow(int(counts[NEXT_ID]) + messages, messages)
-        self.flow = self.flow._replace(live=_room(self.flow.live, int(self.flow.live_count[0]) + messages + 1))
+        flow = self.flow
+        self.flow = flow._replace(
+            live=_room(flow.live, int(flow.live_count[0]) + messages + 1),
+            agenda=_room(flow.agenda, int(flow.due[0]) + messages + 256),
+        )
         mid = int(self.floor.marks[MID])
         low, high = max(mid - 2 * self.reach, 1), mid + 2 * self.reach
         if low < book.top[BASE] or high >= book.top[BASE] + book.top[WIDTH]:

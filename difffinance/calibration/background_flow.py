@@ -1,0 +1,177 @@
+"""Fit the background flow models on random five-minute blocks of an order-book day."""
+
+import numpy as np
+
+from difffinance.calibration.excitation import DECAYS, EventStream, Excitation, fit_excitation
+from difffinance.calibration.flow_tables import (
+    life_table,
+    place_tables,
+    requote_tables,
+    size_tables,
+    state_tables,
+    take_tables,
+    unit_tables,
+)
+from difffinance.calibration.order_lives import (
+    LIFE_EDGES,
+    OrderLives,
+    ages,
+    exposure_by_age,
+    order_lives,
+    spread_before,
+)
+from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, TAKE, VisibleDay, visible_day
+from difffinance.errors import RefusedFit
+from difffinance.market.flow_fits import FlowFit
+from difffinance.records import Array, BookDay
+
+SESSION_SECONDS = 23_400.0
+_FEWEST_EVENTS = 2000
+_FAR = 1e6
+_SPREAD_QUANTILES = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 0.95)
+VALUE_LEAN, VALUE_PULL = 0.75, 0.001
+
+
+def split_blocks(blocks: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return two random halves of the blocks, each sorted."""
+    mixed = rng.permutation(np.unique(blocks))
+    half = len(mixed) // 2
+    return np.sort(mixed[:half]), np.sort(mixed[half:])
+
+
+def calibrate_flow(
+    day: BookDay, rng: np.random.Generator, *, blocks: Array | None = None, session_seconds: float = SESSION_SECONDS
+) -> FlowFit:
+    """Return the fit on `blocks` (default: a random half of the day's five-minute blocks, drawn with `rng`).
+
+    Nothing of the other blocks enters. Refused below 2000 messages, or without market orders.
+    """
+    visible = visible_day(day)
+    chosen = split_blocks(visible.blocks, rng)[0] if blocks is None else np.unique(blocks)
+    return fit_flow(visible, chosen, day.instrument.symbol, day.instrument.tick_size, session_seconds)
+
+
+def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, session_seconds: float) -> FlowFit:
+    """Return the fit of all models on the given blocks."""
+    inside = np.isin(day.blocks, blocks)
+    takes = market_rows(day)
+    takes = takes[inside[takes]]
+    if inside.sum() < _FEWEST_EVENTS or len(takes) < 50:
+        raise RefusedFit(
+            f"a background flow needs {_FEWEST_EVENTS} messages and 50 market orders in its blocks; got "
+            f"{inside.sum()} and {len(takes)}."
+        )
+    intraday = intraday_shape(day, blocks, session_seconds)
+    edges = spread_edges(spread_before(day)[inside])
+    lives = order_lives(day)
+    u = activity_at(day.seconds / session_seconds, intraday)
+    stream, rows = event_stream(day, lives, takes, blocks, edges, u)
+    found = fit_excitation(stream, exposure_by_age(day, lives, blocks, BLOCK_SECONDS), len(edges) + 1)
+    requote = np.zeros(len(day.kind))
+    requote[rows] = found.requote
+    stay, shift, stays = requote_tables(day, requote)
+    new = np.flatnonzero(inside & (day.kind == ADD))
+    size, queue = take_sizes(day, takes)
+    tables = {
+        "spread_edges": edges,
+        **place_tables(day, new, np.where(stays[new], 0.0, 1.0), edges),
+        "size": size_tables(day, new),
+        **take_tables(size, queue),
+        "life_edges": LIFE_EDGES,
+        "life": life_table(found.hazard),
+        **excitation_tables(found),
+        "stay": stay,
+        "shift": shift,
+        "window": np.array([np.median(_window(day)[inside])]),
+        **unit_tables(day, blocks),
+    }
+    tables |= state_tables(day, lives, takes, edges, tables["queue_edges"], blocks, u)
+    return FlowFit(
+        symbol, intraday, value_volatility(day, blocks, session_seconds), VALUE_LEAN, VALUE_PULL,
+        float(np.median(day.mid[inside]) * tick_size),
+        f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s, {inside.sum()} messages, "
+        f"branching ratio {found.branching_ratio:.2f}",
+        {name: np.round(table, 10).tolist() for name, table in tables.items()},
+    )  # fmt: skip
+
+
+def spread_edges(spread: Array) -> Array:
+    """Return the edges between spreads, ticks: quantiles, far away where there are fewer different ones."""
+    edges = np.unique(np.floor(np.quantile(spread, _SPREAD_QUANTILES))) + 0.5
+    return np.concatenate([edges, _FAR + np.arange(len(_SPREAD_QUANTILES) - len(edges))])
+
+
+def market_rows(day: VisibleDay) -> Array:
+    """Return the first row of each market order: executions of one moment on one side follow each other."""
+    done = day.kind == TAKE
+    again = np.zeros(len(done), bool)
+    again[1:] = done[1:] & done[:-1] & (np.diff(day.seconds) == 0) & (day.side[1:] == day.side[:-1])
+    return np.flatnonzero(done & ~again)
+
+
+def take_sizes(day: VisibleDay, first: Array) -> tuple[Array, Array]:
+    """Return the size of each market order and the queue it met."""
+    everything = market_rows(day)
+    done = np.flatnonzero(day.kind == TAKE)
+    number = np.searchsorted(everything, done, side="right") - 1
+    size = np.bincount(number, day.quantity[done], minlength=len(everything))
+    first = first[first > 0]
+    column = np.where(day.side[first] > 0, 0, 1)
+    return size[np.searchsorted(everything, first)], day.depth[first - 1, column, 0]
+
+
+def _window(day: VisibleDay) -> Array:
+    """Return how far the deepest visible level of either side is from its touch, ticks."""
+    bid = day.prices[:, 0, 0] - np.nanmin(day.prices[:, 0], axis=1)
+    return np.asarray(np.maximum(bid, np.nanmax(day.prices[:, 1], axis=1) - day.prices[:, 1, 0]))
+
+
+def activity_at(x: Array, intraday: float) -> Array:
+    """Return the U-shape at a fraction of the session, mean 1 (`market.flow_state.activity`)."""
+    return np.asarray(1.0 + intraday * (12.0 * (np.clip(x, 0.0, 1.0) - 0.5) ** 2 - 1.0))
+
+
+def intraday_shape(day: VisibleDay, blocks: Array, session_seconds: float) -> float:
+    """Return the depth of the U-shape: least squares of messages by block on it, from 0 to 0.9."""
+    x = (np.asarray(blocks) + 0.5) * BLOCK_SECONDS / session_seconds
+    counts = np.array([(day.blocks == b).sum() for b in blocks], float)
+    shape = 12.0 * (x - 0.5) ** 2 - 1.0
+    design = np.stack([np.ones(len(x)), shape], axis=1)
+    level, slope = np.linalg.lstsq(design, counts, rcond=None)[0]
+    return float(np.clip(slope / max(level, 1e-12), 0.0, 0.9))
+
+
+def value_volatility(day: VisibleDay, blocks: Array, session_seconds: float) -> float:
+    """Return the volatility of a session from the returns of minutes inside the blocks, fraction."""
+    minutes = np.arange(0.0, session_seconds, 60.0)
+    at = np.searchsorted(day.seconds, minutes, side="right") - 1
+    mids = day.mid[np.maximum(at, 0)]
+    start = (minutes[:-1] // BLOCK_SECONDS).astype(int)
+    keep = np.isin(start, blocks) & (at[:-1] >= 0) & (start == (minutes[1:] - 1e-9) // BLOCK_SECONDS)
+    returns = np.diff(np.log(mids))[keep]
+    return float(returns.std() * np.sqrt(session_seconds / 60.0)) if len(returns) > 1 else 0.0
+
+
+def event_stream(
+    day: VisibleDay, lives: OrderLives, takes: Array, blocks: Array, edges: Array, u: Array
+) -> tuple[EventStream, Array]:
+    """Return the events of the blocks, market orders once each, and the rows of the day that they are."""
+    first = np.zeros(len(day.kind), bool)
+    first[takes] = True
+    rows = np.flatnonzero(np.isin(day.blocks, blocks) & ((day.kind != TAKE) | first))
+    age, life_class = ages(day, lives)
+    ends = {int(b): (b + 1) * BLOCK_SECONDS for b in blocks}
+    stream = EventStream(
+        day.seconds[rows], day.kind[rows], day.side[rows], day.blocks[rows],
+        np.searchsorted(edges, spread_before(day)[rows], side="right"), u[rows], lives.beside[rows], age[rows],
+        life_class[rows], ends,
+    )  # fmt: skip
+    return stream, rows
+
+
+def excitation_tables(found: Excitation) -> dict[str, Array]:
+    """Return the tables of the branching process."""
+    mean = found.alpha.sum(axis=(1, 2, 3))
+    shares = found.alpha.reshape(len(mean), -1) / np.maximum(mean, 1e-12)[:, None]
+    return {"base": found.mu, "mean": mean, "children": np.cumsum(shares, axis=1), "decay": DECAYS,
+            "factor": found.factor}  # fmt: skip

@@ -1,0 +1,160 @@
+"""Maximum likelihood of the self-exciting part of the fitted flow, by expectation and maximisation.
+
+The intensity of events of kind t on a side of the book, at a spread in bucket b, is
+
+    f_t(b) mu_t u(time) / 2 + sum over past events j of alpha[kind of j, t, same or other side, k] g_k(time - t_j)
+
+with g_k(x) = d_k exp(-d_k x) and fixed decays d_k. An event at the very time of an earlier one is its immediate
+child. A cancellation is of one order: each order leaves with a hazard of its own that depends on its class and age,
+and besides events set off quick cancellations, of each of the n orders of the side near the touch alike. Hazards grow
+with the number of orders and bring the book back to its size, which waves of a given number of cancellations would
+not. The likelihood is that of a superposition, so every step of the EM algorithm (Veen & Schoenberg 2008) has a
+closed form. Each block of the day stands alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from difffinance.calibration.visible_day import LEAVE
+from difffinance.records import Array
+
+KINDS = 3
+DECAYS = np.array([12_000.0, 3_000.0, 300.0, 20.0, 1.0, 0.05])
+SLOWEST_CANCEL = 10.0  # per second; slower waves of cancellations are left to the hazards
+AGE_EDGES = np.concatenate([[0.0], 10.0 ** np.arange(-4.0, 2.6, 0.5)])
+
+
+@dataclass(frozen=True)
+class EventStream:
+    """Events of one or more blocks in order; `near` and `own` concern cancellations."""
+
+    time: Array
+    kind: Array
+    side: Array
+    block: Array
+    spread: Array  # bucket of the spread before the event
+    activity: Array  # u at the event
+    orders: Array  # orders of that side near the touch
+    age: Array  # of the order that leaves; NaN where its birth is not known
+    life_class: Array  # of the order that leaves, -1 where not known
+    block_end: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Excitation:
+    """What was estimated. `alpha[source, target, side, k]`: expected children; k = 0 at once, side 0 the same."""
+
+    mu: Array  # (3,) spontaneous events per second, both sides, where the factor is 1
+    alpha: Array  # (3, 3, 2, K+1)
+    factor: Array  # (3, B)
+    hazard: Array  # (C, ages) per second
+    requote: Array  # (n,) chance that a limit order is a child of a cancellation on its side
+    log_likelihood: Array  # (3, iterations) of the events, without the integral
+
+    @property
+    def branching_ratio(self) -> float:
+        """Spectral radius of the matrix of expected children."""
+        return float(np.abs(np.linalg.eigvals(self.alpha.sum(axis=(2, 3)))).max())
+
+
+@dataclass(frozen=True)
+class _Design:
+    recent: Array  # (n, 3, 2, K) decayed counts of past events by kind and relative side
+    immediate: Array  # (n, 3, 2) events of the same time before
+    exposed: Array  # (n, 3, K) integral of the kernels from this event to the next, both sides
+    duration: Array  # (n,) seconds to the next event or the end of the block
+
+
+def _design(stream: EventStream, decays: Array) -> _Design:
+    n, k = len(stream.time), len(decays)
+    recent, exposed = np.zeros((n, KINDS, 2, k)), np.zeros((n, KINDS, k))
+    immediate, duration = np.zeros((n, KINDS, 2)), np.zeros(n)
+    state, at_once, column = np.zeros((KINDS, 2, k)), np.zeros((KINDS, 2)), (stream.side < 0).astype(int)
+    last_block, last = -1, 0.0
+    ends = np.array([stream.block_end[b] for b in stream.block.tolist()])
+    later = np.append(stream.time[1:], np.inf)
+    later[np.append(np.diff(stream.block) != 0, True)] = np.inf
+    duration[:] = np.maximum(np.minimum(later, ends) - stream.time, 0.0)
+    gone = np.exp(-decays * duration[:, None])
+    for i in range(n):
+        if stream.block[i] != last_block:
+            state[:], at_once[:], last_block = 0.0, 0.0, stream.block[i]
+        elif stream.time[i] > last:
+            at_once[:] = 0.0
+        last, c = stream.time[i], column[i]
+        recent[i, :, 0], recent[i, :, 1] = state[:, c], state[:, 1 - c]
+        immediate[i, :, 0], immediate[i, :, 1] = at_once[:, c], at_once[:, 1 - c]
+        state[stream.kind[i], c] += 1.0
+        at_once[stream.kind[i], c] += 1.0
+        exposed[i] = state.sum(axis=1) * (1.0 - gone[i])
+        state *= gone[i]
+    return _Design(recent, immediate, exposed, duration)
+
+
+def fit_excitation(
+    stream: EventStream, exposure: Array, spreads: int, *, iterations: int = 80, decays: Array = DECAYS
+) -> Excitation:
+    """Return the maximum-likelihood estimate; `exposure` (C, ages) is order-seconds at risk by class and age."""
+    design = _design(stream, decays)
+    span = float((stream.activity * design.duration).sum())
+    mu, factor, alpha = np.zeros(KINDS), np.ones((KINDS, spreads)), np.zeros((KINDS, KINDS, 2, len(decays) + 1))
+    hazard, requote = np.full(exposure.shape, 0.1), np.zeros(len(stream.time))
+    events = np.bincount(stream.kind, minlength=KINDS)
+    path = np.zeros((KINDS, iterations))
+    for target in range(KINDS):
+        rows = np.flatnonzero(stream.kind == target)
+        if len(rows) == 0:
+            continue
+        mu[target] = 0.2 * len(rows) / span
+        alpha[:, target, :, 1:] = 0.02
+        if target == LEAVE:  # zeros stay zeros
+            mu[target] = 0.0
+            alpha[:, target, :, 1:][..., decays < SLOWEST_CANCEL] = 0.0
+        for step in range(iterations):
+            weights, own, value = _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays)
+            _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, hazard, exposure, events)
+            path[target, step] = value
+        if target != LEAVE:
+            requote[rows] = weights[:, 1 + LEAVE * 2 * (len(decays) + 1) :][:, : len(decays) + 1].sum(axis=1)
+    return Excitation(mu, alpha, factor, hazard, requote, path)
+
+
+def _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays):  # type: ignore[no-untyped-def]
+    """Return each event's chances of being spontaneous or a child of each component, and of its own hazard."""
+    per_side = 0.5 * mu[target] * stream.activity[rows]
+    kernels = (alpha[:, target, :, 1:] * decays)[None] * design.recent[rows]
+    at_once = alpha[:, target, :, 0][None] * design.immediate[rows]
+    sudden = design.immediate[rows].sum(axis=(1, 2)) > 0
+    # A density of zero width beats any other: an event at the time of another is its child.
+    kernels[sudden] = 0.0
+    at_once[sudden] = np.where(design.immediate[rows][sudden] > 0, np.maximum(at_once[sudden], 1e-6), 0.0)
+    kernels = np.concatenate([at_once[..., None], kernels], axis=-1)
+    parts = np.concatenate([np.where(sudden, 0.0, per_side)[:, None], kernels.reshape(len(rows), -1)], axis=1)
+    parts[:, 0] *= factor[target][stream.spread[rows]]
+    own = np.zeros(len(rows))
+    if target == LEAVE:
+        known = (stream.life_class[rows] >= 0) & ~sudden
+        age = np.searchsorted(AGE_EDGES, stream.age[rows][known], side="right") - 1
+        own[known] = hazard[stream.life_class[rows][known], age] * np.maximum(stream.orders[rows][known], 1.0)
+    total = parts.sum(axis=1) + own
+    total = np.maximum(total, 1e-300)
+    return parts / total[:, None], own / total, float(np.log(total[~sudden]).sum())
+
+
+def _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, hazard, exposure, events):  # type: ignore[no-untyped-def]
+    """Update the parameters of one target in place."""
+    spontaneous = np.bincount(stream.spread[rows], weights[:, 0], minlength=factor.shape[1])
+    offered = np.bincount(stream.spread, stream.activity * design.duration, minlength=factor.shape[1])
+    rate = spontaneous / np.maximum(offered, 1e-9)
+    mu[target] = rate.max()
+    factor[target] = rate / max(mu[target], 1e-12)
+    mass, exposed = weights[:, 1:].sum(axis=0).reshape(KINDS, 2, -1), design.exposed.sum(axis=0)
+    alpha[:, target, :, 1:] = mass[..., 1:] / np.maximum(exposed[:, None, :], 1e-12)
+    alpha[:, target, :, 0] = mass[..., 0] / np.maximum(events[:, None], 1)
+    if target == LEAVE:
+        known = stream.life_class[rows] >= 0
+        age = np.searchsorted(AGE_EDGES, stream.age[rows][known], side="right") - 1
+        deaths = np.zeros(exposure.shape)
+        np.add.at(deaths, (stream.life_class[rows][known], age), own[known])
+        hazard[:] = deaths / np.maximum(exposure, 1e-9)

@@ -1,0 +1,200 @@
+"""The tables of a fitted flow that are counts and quantiles: places, sizes, takes, lives, rates by state."""
+
+import numpy as np
+
+from difffinance.calibration.excitation import AGE_EDGES
+from difffinance.calibration.order_lives import OrderLives, behind_touch, spread_before
+from difffinance.calibration.visible_day import ADD, LEAVE, TAKE, VisibleDay
+from difffinance.records import Array
+
+QUANTILES, SIZE_QUANTILES = 13, 40
+NEAR_TICKS = 5.0  # a re-quote within that many ticks of the old price keeps near it
+DISTANCE_EDGES = np.array([1, 4, 7, 10, 13, 16, 20, 25, 30, 36, 42, 48, 55, 63, 72, 85, 100, 125, 160, 200, 301])
+
+
+def levels(values: Array, count: int, weights: Array | None = None) -> Array:
+    """Return `count` quantiles at the middles of equal shares; zeros where there are no values."""
+    if len(values) == 0:
+        return np.zeros(count)
+    order = np.argsort(values, kind="stable")
+    weights = np.ones(len(values)) if weights is None else weights
+    reached = np.cumsum(weights[order])
+    at = (np.arange(count) + 0.5) / count * reached[-1]
+    return np.asarray(values[order][np.minimum(np.searchsorted(reached, at), len(values) - 1)])
+
+
+def knots(values: Array, count: int, weights: Array) -> Array:
+    """Return quantiles between which the inverse distribution is linear, from the 0.5% to the 99.5% one."""
+    if len(values) == 0:
+        return np.zeros(count)
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    at = np.clip(np.linspace(0.0, 1.0, count), 0.005, 0.995) * reached[-1]
+    return np.asarray(values[order][np.minimum(np.searchsorted(reached, at), len(values) - 1)], float)
+
+
+def place_tables(day: VisibleDay, rows: Array, weights: Array, edges: Array) -> dict[str, Array]:
+    """Return where new orders go, by the spread before them; `rows` are new orders, each with a weight."""
+    behind, spread = behind_touch(day)[rows], spread_before(day)[rows]
+    state = np.searchsorted(edges, spread, side="right")
+    shapes = {"place": (2,), "improve": (), "inside": (QUANTILES,), "behind": (2 * QUANTILES,)}
+    tables = {name: np.zeros((len(edges) + 1, *shape)) for name, shape in shapes.items()}
+    for b in range(len(edges) + 1):
+        here = state == b
+        x, w, room = behind[here], weights[here], spread[here]
+        total = max(w.sum(), 1e-12)
+        tables["place"][b] = np.cumsum([w[x < 0].sum() / total, w[x == 0].sum() / total])
+        inside, one = (x < 0) & (room > 1), (x == -1) & (room > 1)
+        tables["improve"][b] = w[one].sum() / max(w[inside].sum(), 1e-12)
+        deep = inside & (x < -1) & (room > 2)
+        tables["inside"][b] = knots((-x[deep] - 2.0) / (room[deep] - 2.0), QUANTILES, w[deep])
+        tables["behind"][b] = knots(x[x > 0], 2 * QUANTILES, w[x > 0])
+    return tables
+
+
+def size_tables(day: VisibleDay, rows: Array) -> Array:
+    """Return quantiles of the sizes of new orders inside, at and behind the touch, (3, Q)."""
+    behind = behind_touch(day)[rows]
+    where = np.where(behind < 0, 0, np.where(behind == 0, 1, 2))
+    return np.stack([levels(day.quantity[rows][where == k], SIZE_QUANTILES) for k in range(3)])
+
+
+def take_tables(size: Array, queue: Array) -> dict[str, Array]:
+    """Return how market orders are sized against the queue they meet."""
+    edges = np.quantile(queue, [1 / 3, 2 / 3])
+    edges = np.array([edges[0] + 0.5, max(edges[1], edges[0] + 1.0) + 0.5])
+    state = np.searchsorted(edges, queue, side="right")
+    take = np.array([[(size == queue)[state == k].mean(), (size <= queue)[state == k].mean()] if (state == k).any()
+                     else [1.0, 1.0] for k in range(3)])  # fmt: skip
+    return {"queue_edges": edges, "take": take, "take_size": levels(size[size != queue], SIZE_QUANTILES)}
+
+
+def life_table(hazard: Array, count: int = 25) -> Array:
+    """Return quantiles of the log of lives (C, count) for hazards by age (C, ages) that stay as they are at the end."""
+    widths = np.diff(AGE_EDGES)
+    table = np.zeros((len(hazard), count))
+    for c, rates in enumerate(np.maximum(hazard, 1e-6)):
+        reached = np.concatenate([[0.0], np.cumsum(rates[:-1] * widths)])
+        for k, u in enumerate(np.clip(np.linspace(0.0, 1.0, count), 0.002, 0.998)):
+            target = -np.log1p(-u)
+            j = min(int(np.searchsorted(reached, target, side="right")) - 1, len(rates) - 1)
+            table[c, k] = np.log(AGE_EDGES[j] + (target - reached[j]) / rates[j])
+    return table
+
+
+def requote_tables(day: VisibleDay, requote: Array) -> tuple[Array, Array, Array]:
+    """Return chances that a re-quote stays near and that sizes are kept, the shifts, and which rows are such re-quotes.
+
+    `requote` is each message's chance of being a child of a cancellation on its side; the parent is the last one.
+    """
+    stays, shifts = np.zeros(len(day.kind), bool), []
+    total = same = 0
+    last: dict[int, tuple[float, float, int]] = {}
+    for i in range(len(day.kind)):
+        side = int(day.side[i])
+        if day.kind[i] == LEAVE:
+            last[side] = (day.price[i], day.quantity[i], int(day.blocks[i]))
+        elif day.kind[i] == ADD and requote[i] > 0.5 and side in last and last[side][2] == day.blocks[i]:
+            total += 1
+            shift = side * (day.price[i] - last[side][0])
+            same += day.quantity[i] == last[side][1]
+            if abs(shift) <= NEAR_TICKS:
+                stays[i] = True
+                shifts.append(shift)
+    if total == 0:
+        return np.zeros(3), np.zeros(2 * QUANTILES), stays
+    follow = np.flatnonzero((day.kind[1:] == ADD) & (day.kind[:-1] == ADD) & (day.side[1:] == day.side[:-1])) + 1
+    alike = (day.quantity[follow] == day.quantity[follow - 1]).mean() if len(follow) else 0.0
+    _, counts = np.unique(day.quantity[day.kind == ADD], return_counts=True)
+    chance = float(((counts / counts.sum()) ** 2).sum())  # that two sizes are equal by coincidence
+    kept = np.clip((np.array([same / total, alike]) - chance) / (1.0 - chance), 0.0, 1.0)
+    ends = np.sort(np.array(shifts, float)) if shifts else np.zeros(1)
+    return np.array([len(shifts) / total, *kept]), levels(ends, 2 * QUANTILES), stays
+
+
+def state_tables(
+    day: VisibleDay, lives: OrderLives, takes: Array, edges: Array, queue_edges: Array, inside_blocks: Array, u: Array
+) -> dict[str, Array]:
+    """Return the rates of the queue-reactive model; `takes` are the first rows of market orders."""
+    duration = np.append(np.diff(day.seconds), 0.0) * np.append(np.diff(day.blocks) == 0, False) * u
+    spread = np.searchsorted(edges, day.spread, side="right")
+    before = np.searchsorted(edges, spread_before(day), side="right")
+    behind, buckets = behind_touch(day), len(edges) + 1
+    time, counts = np.zeros((buckets, 3)), np.zeros((buckets, 3, 5))
+    deep_time, deep = np.zeros(buckets), np.zeros(buckets)
+    chosen = np.isin(day.blocks, inside_blocks)
+    take = np.zeros(len(day.kind), bool)
+    take[takes] = True
+    event = np.select(
+        [(day.kind == ADD) & (behind < 0), (day.kind == ADD) & (behind == 0), day.kind == ADD,
+         (day.kind == LEAVE) & (behind == 0), take], [0, 1, 2, 3, 4], default=-1)  # fmt: skip
+    for column, sign in ((0, 1), (1, -1)):
+        queue = np.searchsorted(queue_edges, day.depth[:, column, 0], side="right")
+        np.add.at(time, (spread[chosen], queue[chosen]), duration[chosen])
+        rows = np.flatnonzero(chosen & (day.side == sign) & (event >= 0))
+        rows = rows[rows > 0]
+        np.add.at(counts, (before[rows], queue[rows - 1], event[rows]), 1.0)
+        rows = np.flatnonzero(chosen & (day.side == sign) & (day.kind == LEAVE) & (behind > 0))
+        np.add.at(deep, before[rows], 1.0)
+    orders = _open_orders(day, lives)
+    np.add.at(deep_time, spread[chosen], (orders * duration)[chosen])
+    return {
+        "state_rates": counts / np.maximum(time, 1.0)[..., None],
+        "deep_cancel": deep / np.maximum(deep_time, 1.0),
+    }
+
+
+def _open_orders(day: VisibleDay, lives: OrderLives) -> Array:
+    """Return the visible orders of both sides after each message."""
+    born = np.searchsorted(lives.birth, np.arange(len(day.kind)), side="right")
+    ended = np.searchsorted(np.sort(lives.end), day.seconds, side="right")
+    return np.maximum(born - ended, 1.0)
+
+
+def unit_tables(day: VisibleDay, blocks: Array) -> dict[str, Array]:
+    """Return the model of Cont, Stoikov & Talreja as LOB-Bench fits it: sizes in mean limit orders, rates per side.
+
+    Rates by distance from the opposite best price are constant inside `DISTANCE_EDGES`, neighbours joined until each
+    has one in fifty of the cancelled units.
+    """
+    chosen = np.isin(day.blocks, blocks)
+    duration = (np.append(np.diff(day.seconds), 0.0) * np.append(np.diff(day.blocks) == 0, False))[chosen]
+    span, width = float(duration.sum()), int(DISTANCE_EDGES[-1]) - 1
+    away = np.clip(spread_before(day) + behind_touch(day), 1, width)
+    add, gone, done = (chosen & (day.kind == k) for k in (ADD, LEAVE, TAKE))
+    unit = float(day.quantity[add].mean())
+
+    edges = _joined(away[gone], day.quantity[gone])
+
+    def by_distance(values: Array, weights: Array) -> Array:
+        return np.histogram(values, edges, weights=weights)[0]
+
+    limit = by_distance(away[add], np.ones(add.sum())) / np.diff(edges)
+    cancelled = by_distance(away[gone], day.quantity[gone])
+    standing = np.zeros(len(edges) - 1)
+    for column, other, sign in ((0, 1, 1.0), (1, 0, -1.0)):
+        distance = sign * (day.prices[chosen, other, :1] - day.prices[chosen, column])
+        known = np.isfinite(distance)
+        standing += by_distance(distance[known], (day.depth[chosen, column] * duration[:, None])[known])
+    rates = cancelled / np.maximum(standing, 1e-9)
+    ticks = np.searchsorted(edges, np.arange(1, width + 1), side="right") - 1
+    shares = np.cumsum(limit[ticks] / max(limit[ticks].sum(), 1e-12))
+    market = day.quantity[done].sum() / unit
+    return {
+        "unit_limit": shares,
+        "unit_cancel": rates[ticks],
+        "unit": np.array([add.sum() / span / 2.0, market / span / 2.0, unit]),
+    }
+
+
+def _joined(away: Array, units: Array) -> Array:
+    """Return those of `DISTANCE_EDGES` that leave enough cancelled units between two."""
+    found = np.histogram(away, DISTANCE_EDGES, weights=units)[0]
+    edges, since = [DISTANCE_EDGES[0]], 0.0
+    for units_here, edge in zip(found.tolist(), DISTANCE_EDGES[1:].tolist(), strict=True):
+        since += units_here
+        if since >= 0.02 * found.sum():
+            edges.append(edge)
+            since = 0.0
+    edges[-1 if len(edges) > 1 else len(edges) :] = [DISTANCE_EDGES[-1]]
+    return np.array(edges)

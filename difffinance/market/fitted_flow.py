@@ -1,0 +1,333 @@
+"""Background flow fitted on order-book days: self-exciting arrivals, orders with lives of their own. Kernels.
+
+- Limit orders, cancellations and market orders are a marked Hawkes process. Each event has a Poisson number of
+  children; a child's kind, side (that of its parent's book side or the other) and exponential delay are drawn from
+  fitted shares. Simulated by its branching: children wait on an agenda.
+- Spontaneous events of each kind come at a rate that depends on the current spread.
+- A limit order's place relative to touch and spread depends on the spread. A child of a cancellation on its own side
+  is a re-quote: it keeps near the old price, and its size, with fitted chances.
+- Each order has a life, drawn from a heavy-tailed distribution that depends on where it was placed. Besides, the
+  process cancels orders near the touch.
+- Market orders take the best queue, less or more with chances that depend on its size.
+- What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
+  follow signs because orders are split, not because trades cause trades.
+- The value is a geometric Brownian motion; the sides of spontaneous events lean to it.
+"""
+
+import numpy as np
+
+from difffinance.market import reasons
+from difffinance.market.compiled import inlined, kernel
+from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
+from difffinance.market.flow_state import (
+    ANSWERED,
+    INTRADAY,
+    LEAN,
+    LOG_VALUE,
+    NOW,
+    PULL,
+    REACH,
+    VALUE_SD,
+    activity,
+    between,
+    bisect,
+    bucket,
+    drop_first,
+    pick,
+    push,
+)
+from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH
+from difffinance.market.matching import CANCEL, LIMIT, MARKET
+
+# Kinds of items on the agenda; the first three are also the kinds of events.
+ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
+_NONE = np.int64(0)
+_MOST_CHILDREN = 64  # of one event
+_TRIES = 12  # draws of an order to cancel
+
+
+@kernel
+def run_fitted(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+    """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
+    clock, agenda, due = flow.clock, flow.agenda, flow.due
+    if not enough_room(floor, flow):
+        return False
+    if due[0] == 0:
+        push(agenda, due, clock[NOW], SPONTANEOUS, 0, 0, -1, 0, 0)
+    answer_seats(floor, flow, rng, owner)
+    while True:
+        if not enough_room(floor, flow):
+            return False
+        time = agenda[0].time
+        if time > until:
+            advance(flow, rng, until)
+            return True
+        advance(flow, rng, time)
+        kind, side, near = agenda[0].kind, np.int64(agenda[0].side), agenda[0].near
+        order, price, size = agenda[0].order, agenda[0].price, agenda[0].size
+        drop_first(agenda, due)
+        ts = np.int64(np.floor(time * 1e9))
+        if kind == SPONTANEOUS:
+            kind, side = spontaneous(floor, flow, rng)
+            order, near = -1, 0
+        if kind == ADD:
+            add(floor, flow, rng, ts, owner, side, near, price, size)
+        elif kind == LEAVE:
+            leave(floor, flow, rng, ts, side)
+        elif kind == TAKE:
+            take(floor, flow, rng, ts, owner, side)
+        elif kind == EXPIRE and floor.orders[order].quantity > 0:
+            remove(floor, flow, rng, ts, order)
+
+
+@inlined
+def enough_room(floor, flow):  # type: ignore[no-untyped-def]
+    """Return whether two messages, their children and every price in reach have room."""
+    reach, mid, top = flow.p[REACH], floor.marks[MID], floor.top
+    return (
+        roomy(floor, 2)
+        and flow.live_count[0] + 1 < len(flow.live)
+        and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda)
+        and max(mid - reach, 1) >= top[BASE]
+        and mid + reach < top[BASE] + top[WIDTH]
+    )
+
+
+@inlined
+def advance(flow, rng, time):  # type: ignore[no-untyped-def]
+    """Move the clock and the value to a time."""
+    clock = flow.clock
+    passed = max(time - clock[NOW], 0.0)
+    if passed > 0.0 and flow.p[VALUE_SD] > 0.0:
+        clock[LOG_VALUE] += flow.p[VALUE_SD] * np.sqrt(passed) * rng.standard_normal()
+    clock[NOW] += passed
+
+
+@inlined
+def spontaneous(floor, flow, rng):  # type: ignore[no-untyped-def]
+    """Schedule the next spontaneous event and return kind and side of this one; kind SPONTANEOUS: thinned away."""
+    base, p, clock = flow.tables[0].base, flow.p, flow.clock
+    total, most = base[0] + base[1] + base[2], 1.0 + 2.0 * max(p[INTRADAY], 0.0)
+    push(flow.agenda, flow.due, clock[NOW] + rng.exponential() / (total * most), SPONTANEOUS, 0, 0, -1, 0, 0)
+    if rng.random() * most > activity(p, clock[NOW]):
+        return SPONTANEOUS, np.int64(0)
+    draw = rng.random() * total
+    kind = ADD if draw < base[0] else (LEAVE if draw < base[0] + base[1] else TAKE)
+    marks, factor = floor.marks, flow.tables[0].factor
+    state = bucket(flow.tables[0].spread_edges, marks[LAST_ASK] - marks[LAST_BID])
+    if factor[kind, state] < 1.0 and rng.random() > factor[kind, state]:
+        return SPONTANEOUS, np.int64(0)
+    pull = p[LEAN] * np.tanh((clock[LOG_VALUE] - np.log(floor.marks[MID])) / p[PULL])
+    # A value above the mid brings bids, and takes and thins out offers.
+    side = np.int64(1 if rng.random() < 0.5 + 0.5 * pull else -1)
+    return kind, side if kind == ADD else -side
+
+
+@kernel
+def spawn(agenda, due, table, now, rng, kind, side, order, price, size, reacting):  # type: ignore[no-untyped-def]
+    """Put the children of an event on the agenda; a reaction to a seat has no market orders among them."""
+    tables = table[0]
+    children, delays = tables.children[kind], len(tables.decay) + 1
+    # A Poisson number by inversion.
+    left, chance, count = rng.random(), np.exp(-tables.mean[kind]), 0
+    while left > chance and count < _MOST_CHILDREN:
+        left -= chance
+        count += 1
+        chance *= tables.mean[kind] / count
+    for _ in range(count):
+        k = bisect(children, rng.random())
+        delay = k % delays
+        same = (k // delays) % 2 == 0
+        target = k // (2 * delays)
+        wait = 0.0 if delay == 0 else rng.exponential() / tables.decay[delay - 1]
+        if target != TAKE or not reacting:
+            near = 1 if same and kind == LEAVE else (2 if same and kind == ADD else 0)
+            push(agenda, due, now + wait, target, side if same else -side, near, order, price, size)
+
+
+@kernel
+def answer_seats(floor, flow, rng, owner):  # type: ignore[no-untyped-def]
+    """Let the orders that seats have sent since the last background message excite the flow."""
+    k, answered = floor.counts[EVENTS] - 1, flow.clock[ANSWERED]
+    while k >= 0 and floor.events[k].owner != owner and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda):
+        event = floor.events[k]
+        if event.ts <= answered:
+            break
+        flow.clock[ANSWERED] = max(flow.clock[ANSWERED], event.ts)
+        side, done = np.int64(event.side), event.done
+        if event.kind == CANCEL and done > 0:
+            spawn(
+                flow.agenda,
+                flow.due,
+                flow.tables,
+                flow.clock[NOW],
+                rng,
+                LEAVE,
+                side,
+                event.order_id,
+                event.price,
+                done,
+                True,
+            )
+        elif event.kind != CANCEL and done > 0:
+            spawn(
+                flow.agenda,
+                flow.due,
+                flow.tables,
+                flow.clock[NOW],
+                rng,
+                TAKE,
+                -side,
+                event.order_id,
+                event.price,
+                done,
+                True,
+            )
+        elif event.kind == LIMIT and event.code == reasons.OK:
+            spawn(
+                flow.agenda,
+                flow.due,
+                flow.tables,
+                flow.clock[NOW],
+                rng,
+                ADD,
+                side,
+                event.order_id,
+                event.price,
+                event.quantity,
+                True,
+            )
+        k -= 1
+
+
+@inlined
+def draw_class(tables, rng, spread):  # type: ignore[no-untyped-def]
+    """Draw where a limit order goes at that spread: 0 inside, 1 at the touch, 2 behind."""
+    state, draw = bucket(tables.spread_edges, spread), rng.random()
+    return 0 if draw < tables.place[state, 0] else (1 if draw < tables.place[state, 1] else 2)
+
+
+@inlined
+def place(floor, tables, rng, side, where):  # type: ignore[no-untyped-def]
+    """Draw a price of that class; a spread without room has no inside. Return the price and its class."""
+    marks = floor.marks
+    spread, own = marks[LAST_ASK] - marks[LAST_BID], marks[LAST_BID] if side > 0 else marks[LAST_ASK]
+    state = bucket(tables.spread_edges, spread)
+    if where == 0 and spread > 1.0:
+        better = 1.0
+        if rng.random() >= tables.improve[state] and spread > 2.0:
+            better = min(2.0 + np.floor(between(tables.inside[state], rng) * (spread - 2.0)), spread - 1.0)
+        return np.int64(own + side * better), 0
+    if where < 2:
+        return np.int64(own), 1
+    return np.int64(own - side * max(np.floor(between(tables.behind[state], rng) + 0.5), 1.0)), 2
+
+
+@inlined
+def class_of(floor, side, price):  # type: ignore[no-untyped-def]
+    """Return the class of a price: 0 inside, 1 at the touch, 2 behind; -1 where it would cross."""
+    marks = floor.marks
+    behind = marks[LAST_BID] - price if side > 0 else price - marks[LAST_ASK]
+    if behind < 0 and -behind >= marks[LAST_ASK] - marks[LAST_BID]:
+        return -1
+    return 0 if behind < 0 else (1 if behind == 0 else 2)
+
+
+@inlined
+def rest(floor, flow, ts, side, price, quantity, owner):  # type: ignore[no-untyped-def]
+    """Send a limit order if its price may be sent; remember it; return its id or -1."""
+    top = floor.top
+    if price < max(top[LOW], 1) or price > top[HIGH] or not 0 <= price - top[BASE] < top[WIDTH]:
+        return np.int64(-1)
+    order = submit(floor, ts, LIMIT, side, price, quantity, owner)[1]
+    if floor.orders[order].quantity == 0:
+        return np.int64(-1)
+    flow.live[flow.live_count[0]] = order
+    flow.live_count[0] += 1
+    return order
+
+
+@inlined
+def add(floor, flow, rng, ts, owner, side, near, old_price, old_size):  # type: ignore[no-untyped-def]
+    """Place one limit order and give it a life; `near` 1: it re-quotes a cancelled order, 2: a child on its side."""
+    tables, marks = flow.tables[0], floor.marks
+    if near == 1 and rng.random() < tables.stay[0]:
+        price = old_price + side * np.int64(np.floor(between(tables.shift, rng) + 0.5))
+        where = class_of(floor, side, price)
+        if where < 0:
+            return
+    else:
+        where = draw_class(tables, rng, marks[LAST_ASK] - marks[LAST_BID])
+        price, where = place(floor, tables, rng, side, where)
+    quantity = np.int64(pick(tables.size[where], rng))
+    if near > 0 and old_size > 0 and rng.random() < tables.stay[near]:
+        quantity = old_size
+    behind = marks[LAST_BID] - price if side > 0 else price - marks[LAST_ASK]
+    order = rest(floor, flow, ts, side, price, quantity, owner)
+    if order >= 0:
+        kind = where if where < 2 else 2 + bucket(tables.life_edges, behind)
+        life = np.exp(between(tables.life[kind], rng))
+        push(flow.agenda, flow.due, flow.clock[NOW] + life, EXPIRE, side, 0, order, price, quantity)
+        spawn(flow.agenda, flow.due, flow.tables, flow.clock[NOW], rng, ADD, side, order, price, quantity, False)
+
+
+@inlined
+def remove(floor, flow, rng, ts, order):  # type: ignore[no-untyped-def]
+    """Cancel a resting order and let that excite the flow."""
+    side, price, size = np.int64(floor.orders[order].side), floor.orders[order].price, floor.orders[order].quantity
+    withdraw(floor, ts, order, _NONE)
+    spawn(flow.agenda, flow.due, flow.tables, flow.clock[NOW], rng, LEAVE, side, order, price, size, False)
+
+
+@inlined
+def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
+    """Cancel one of the orders of a side near the touch, each as likely."""
+    marks, window, live = floor.marks, flow.tables[0].window[0], flow.live
+    for _ in range(_TRIES):
+        if flow.live_count[0] == 0:
+            return
+        k = int(rng.random() * flow.live_count[0])
+        order = floor.orders[live[k]]
+        if order.quantity == 0:
+            flow.live_count[0] -= 1
+            live[k] = live[flow.live_count[0]]
+            continue
+        behind = marks[LAST_BID] - order.price if side > 0 else order.price - marks[LAST_ASK]
+        if order.side == side and behind <= window:
+            remove(floor, flow, rng, ts, live[k])
+            return
+
+
+@inlined
+def take_quantity(floor, tables, rng, side, best):  # type: ignore[no-untyped-def]
+    """Draw the size of a market order that meets the queue at level `best`."""
+    queue = floor.levels[0 if side > 0 else 1, best].quantity
+    state, draw = bucket(tables.queue_edges, queue), rng.random()
+    if draw < tables.take[state, 0]:
+        return queue
+    if draw < tables.take[state, 1]:
+        return min(np.int64(pick(tables.take_size, rng)), max(queue - 1, 1))
+    return queue + np.int64(pick(tables.take_size, rng))
+
+
+@inlined
+def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
+    """Send a market order against the book side `side`."""
+    best = floor.top[BID] if side > 0 else floor.top[ASK]
+    if best < 0 or best >= floor.top[WIDTH]:
+        return
+    quantity = take_quantity(floor, flow.tables[0], rng, side, best)
+    order = submit(floor, ts, MARKET, -side, _NONE, quantity, owner)[1]
+    spawn(
+        flow.agenda,
+        flow.due,
+        flow.tables,
+        flow.clock[NOW],
+        rng,
+        TAKE,
+        side,
+        order,
+        best + floor.top[BASE],
+        quantity,
+        False,
+    )

@@ -1,0 +1,106 @@
+"""The numbers of a fitted background flow: one small record, saved as JSON; the package ships the one of GOOG.
+
+Ticks and units of the asset are those of the fitted day. What each table means is said in `flow_state.TABLES`;
+here sizes are in units.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.flow_state import TABLES
+
+SHIPPED = ("GOOG",)
+_SIZES = ("size", "take_size")
+_SCALARS = ("symbol", "intraday", "value_volatility", "value_lean", "value_pull", "start_price", "notes")
+
+
+@dataclass(frozen=True)
+class FlowFit:
+    """A fit of all background models to one day. `tables_by_name` holds nested lists of numbers, by table."""
+
+    symbol: str
+    intraday: float  # depth of the U-shape of activity
+    value_volatility: float  # of the value, fraction per session
+    value_lean: float
+    value_pull: float
+    start_price: float  # of the fitted day, quote currency
+    notes: str
+    tables_by_name: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        names = TABLES.names or ()
+        if set(names) != set(self.tables_by_name):
+            off = sorted(set(names) ^ set(self.tables_by_name))
+            raise InputError(f"a flow fit has the tables {', '.join(names)}; missing or unknown: {', '.join(off)}.")
+        for name in names:
+            table = self.table(name)
+            if table.shape != TABLES[name].shape or not np.isfinite(table).all():
+                raise InputError(
+                    f"table '{name}' must hold {TABLES[name].shape} finite numbers; got shape {table.shape}."
+                )
+
+        if self.branching_ratio >= 1.0:
+            raise InputError(
+                f"the flow fit has a branching ratio of {self.branching_ratio:.3f}: bursts never end. Allowed: below 1."
+            )
+
+    @property
+    def branching_ratio(self) -> float:
+        """Spectral radius of the matrix of expected children."""
+        shares = np.diff(self.table("children"), axis=1, prepend=0.0).reshape(3, 3, -1).sum(axis=2)
+        return float(np.abs(np.linalg.eigvals(shares * self.table("mean")[:, None])).max())
+
+    def __str__(self) -> str:
+        count = sum(np.asarray(table).size for table in self.tables_by_name.values())
+        return f"background flow of {self.symbol}: {count} numbers, {self.notes}"
+
+    def table(self, name: str) -> np.ndarray:
+        """Return one table as an array."""
+        return np.asarray(self.tables_by_name[name], float)
+
+    def tables(self, config: MarketConfig) -> np.ndarray:
+        """Return the tables in the lots of a market, one `TABLES` record."""
+        tables = np.zeros(1, TABLES)
+        for name in TABLES.names or ():
+            tables[name][0] = self.table(name)
+        for name in _SIZES:
+            tables[name] = np.maximum(np.round(tables[name] / config.lot_size), 1.0)
+        tables["queue_edges"] /= config.lot_size
+        tables["unit"][0, 2] = max(round(tables["unit"][0, 2] / config.lot_size), 1)
+        return tables
+
+
+def flow_fit_to_json(fit: FlowFit) -> dict[str, Any]:
+    """Return what is written to disk."""
+    return asdict(fit)
+
+
+def flow_fit_from_json(value: Any) -> FlowFit:
+    """Return the fit of a parsed JSON file; raise `InputError` where fields are missing or unknown."""
+    names = {field.name for field in fields(FlowFit)}
+    if not isinstance(value, dict) or set(value) != names:
+        given = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
+        raise InputError(f"a flow fit has the fields {', '.join(sorted(names))}; got {given}.")
+    return FlowFit(**value)
+
+
+@cache
+def load_flow_fit(name: str) -> FlowFit:
+    """Return a shipped fit by symbol, or the one of a JSON file."""
+    if name in SHIPPED:
+        text = resources.files("difffinance").joinpath(f"market/fits/flow_{name}.json").read_text(encoding="utf-8")
+    elif name.endswith(".json") and Path(name).is_file():
+        text = Path(name).read_text(encoding="utf-8")
+    else:
+        raise InputError(
+            f"flow fit '{name}' is not known. Allowed: {', '.join(SHIPPED)}, or a .json file that calibrate_flow wrote."
+        )
+    return flow_fit_from_json(json.loads(text))

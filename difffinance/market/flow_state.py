@@ -1,0 +1,144 @@
+"""What the kernels of every background flow work on: clock, parameters, fitted tables, live orders and an agenda."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from difffinance.market.compiled import inlined, kernel
+
+MODELS = ("zero_intelligence", "fitted", "queue_reactive", "santa_fe")
+ZERO_INTELLIGENCE, FITTED, QUEUE_REACTIVE, SANTA_FE = range(4)
+
+# Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns).
+NOW, LOG_VALUE, ANSWERED = range(3)
+# Places in `p`, the parameters; from MODEL on they concern every model.
+(MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
+ MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, MODEL, REACH) = range(21)  # fmt: skip
+
+# One thing that is due: an order to arrive or to leave. `order`, `price` and `size` are those of what caused it.
+ITEM = np.dtype(
+    [("time", "f8"), ("order", "i8"), ("price", "i8"), ("size", "i8"), ("kind", "i4"), ("side", "i2"), ("near", "i2")]
+)
+
+
+# The numbers of a fitted flow as the kernels read them. Shares and quantiles are arrays of fixed length, so that a
+# table is one record and costs a call nothing. Spreads fall in 7 buckets, queues in 3, new orders in 5 classes.
+SPREADS, QUEUES, DEPTHS = 7, 3, 300
+TABLES = np.dtype([
+    ("spread_edges", "f8", (SPREADS - 1,)),  # ticks
+    ("queue_edges", "f8", (QUEUES - 1,)),  # lots
+    ("place", "f8", (SPREADS, 2)),  # chance of inside the spread; of inside or at the touch
+    ("improve", "f8", (SPREADS,)),  # chance of one tick better, of those inside
+    ("inside", "f8", (SPREADS, 13)),  # quantiles of the improvement over the room, of the others
+    ("behind", "f8", (SPREADS, 26)),  # quantiles of ticks behind the touch
+    ("size", "f8", (3, 40)),  # quantiles of lots: inside, at, behind
+    ("take", "f8", (QUEUES, 2)),  # chance that a market order takes exactly the queue; that it takes at most it
+    ("take_size", "f8", (40,)),  # quantiles of lots of the other market orders
+    ("life_edges", "f8", (2,)),  # ticks behind the touch that part the last three classes; the first: inside, at
+    ("life", "f8", (5, 25)),  # quantiles of log seconds to the cancellation
+    ("base", "f8", (3,)),  # spontaneous limit orders, cancellations, market orders per second at factor 1
+    ("factor", "f8", (3, SPREADS)),  # rate of spontaneous events by spread over its largest
+    ("mean", "f8", (3,)),  # expected children of each kind of event
+    ("children", "f8", (3, 42)),  # cumulative shares of kind (3), side (same, other) and delay (at once, then decays)
+    ("decay", "f8", (6,)),  # per second
+    ("stay", "f8", (3,)),  # chance that a re-quote stays near the old price; that it, an order's child, keeps the size
+    ("shift", "f8", (26,)),  # quantiles of ticks better than the old price
+    ("window", "f8", (1,)),  # ticks behind the touch up to which events set off cancellations
+    ("state_rates", "f8", (SPREADS, QUEUES, 5)),  # per side and second: limit inside, at, behind, cancel, market order
+    ("deep_cancel", "f8", (SPREADS,)),  # per second and order behind the touch
+    ("unit_limit", "f8", (DEPTHS,)),  # cumulative shares by ticks from the opposite best price, from 1
+    ("unit_cancel", "f8", (DEPTHS,)),  # per second and order, by the same ticks
+    ("unit", "f8", (3,)),  # limit orders per second and side, market orders per second and side, lots of an order
+])  # fmt: skip
+
+
+class Flow(NamedTuple):
+    """State of the background flow."""
+
+    clock: Any
+    parents: Any  # (P, 2): sign and child orders left of each split order
+    live: Any  # ids of resting background orders, dead ones leave when drawn
+    live_count: Any  # (1,)
+    p: Any
+    agenda: Any  # (H,) binary heap of `ITEM`, earliest first
+    due: Any  # (1,) items in it
+    tables: Any  # (1,) `TABLES`
+
+
+@kernel
+def activity(p, now):  # type: ignore[no-untyped-def]
+    """Return the intensity at a time of the session over its mean; before the opening it is that of the opening."""
+    x = min(max(now / p[SESSION], 0.0), 1.0)
+    return 1.0 + p[INTRADAY] * (12.0 * (x - 0.5) ** 2 - 1.0)
+
+
+@kernel
+def push(agenda, due, time, kind, side, near, order, price, size):  # type: ignore[no-untyped-def]
+    """Put one item on the agenda, which must have room."""
+    k = due[0]
+    while k > 0:
+        above = (k - 1) >> 1
+        if agenda[above].time <= time:
+            break
+        agenda[k] = agenda[above]
+        k = above
+    item = agenda[k]
+    item.time, item.kind, item.side, item.near = time, kind, side, near
+    item.order, item.price, item.size = order, price, size
+    due[0] += 1
+
+
+@kernel
+def drop_first(agenda, due):  # type: ignore[no-untyped-def]
+    """Take the earliest item off the agenda."""
+    due[0] -= 1
+    count, k = due[0], 0
+    last = agenda[count]
+    time = last.time
+    while True:
+        below = 2 * k + 1
+        if below >= count:
+            break
+        if below + 1 < count and agenda[below + 1].time < agenda[below].time:
+            below += 1
+        if time <= agenda[below].time:
+            break
+        agenda[k] = agenda[below]
+        k = below
+    agenda[k] = agenda[count]
+
+
+@inlined
+def pick(quantiles, rng):  # type: ignore[no-untyped-def]
+    """Return one of the quantiles: atoms of the distribution stay atoms."""
+    return quantiles[int(rng.random() * len(quantiles))]
+
+
+@inlined
+def between(quantiles, rng):  # type: ignore[no-untyped-def]
+    """Return a draw from the distribution whose inverse is linear between the quantiles."""
+    x = rng.random() * (len(quantiles) - 1)
+    k = int(x)
+    return quantiles[k] + (x - k) * (quantiles[k + 1] - quantiles[k])
+
+
+@inlined
+def bucket(edges, value):  # type: ignore[no-untyped-def]
+    """Return how many edges are at or below the value."""
+    k = 0
+    while k < len(edges) and value >= edges[k]:
+        k += 1
+    return k
+
+
+@inlined
+def bisect(cumulative, draw):  # type: ignore[no-untyped-def]
+    """Return the first place whose cumulative share is above the draw, the last one at most."""
+    k, above = 0, len(cumulative) - 1
+    while k < above:
+        middle = (k + above) >> 1
+        if draw < cumulative[middle]:
+            above = middle
+        else:
+            k = middle + 1
+    return k
