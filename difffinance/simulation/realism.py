@@ -94,21 +94,31 @@ def realism_table(
     return pl.DataFrame(rows, schema=["metric", "model", "score", "distance", "low", "high"], orient="row")
 
 
-def conditional_distance(
-    real: Score, real_condition: Array, generated: Score, generated_condition: Array, *, buckets: int = 10
-) -> float:
-    """Return the Wasserstein distance inside deciles of a condition (edges from the real one), weighted by real counts.
+def conditional_distance(real: tuple[Array, Array], generated: tuple[Array, Array], *, buckets: int = 10) -> float:
+    """Return the Wasserstein distance of (values, condition) inside buckets of the condition, weighted by real counts.
 
-    A bucket that the model never reaches counts as the distance of the whole samples.
+    Bucket edges are quantiles of the real condition. One that the model never reaches counts as the distance of the
+    whole samples.
     """
-    edges = np.unique(np.quantile(real_condition, np.linspace(0, 1, buckets + 1)[1:-1]))
-    place = [np.searchsorted(edges, x, side="right") for x in (real_condition, generated_condition)]
+    edges = np.unique(np.quantile(real[1], np.linspace(0, 1, buckets + 1)[1:-1]))
+    place = [np.searchsorted(edges, x[1], side="right") for x in (real, generated)]
     total = 0.0
     for b in np.unique(place[0]):
-        one, other = real.values[place[0] == b], generated.values[place[1] == b]
-        pair = (one, other) if len(other) else (real.values, generated.values)
-        total += len(one) / len(real.values) * wasserstein(*pair)
+        one, other = real[0][place[0] == b], generated[0][place[1] == b]
+        pair = (one, other) if len(other) else (real[0], generated[0])
+        total += len(one) / len(real[0]) * wasserstein(*pair)
     return total
+
+
+def conditional_distances(real: VisibleDay, generated: VisibleDay, blocks: Array) -> dict[str, float]:
+    """Return LOB-Bench's conditional distances on the blocks: quantity at the ask by spread, spread by time of day."""
+    rows = [np.isin(day.blocks, blocks) for day in (real, generated)]
+    days = (real, generated)
+    pairs = {
+        "ask_touch_by_spread": [(day.depth[r, 1, 0], day.spread[r]) for day, r in zip(days, rows, strict=True)],
+        "spread_by_time": [(day.spread[r], day.seconds[r]) for day, r in zip(days, rows, strict=True)],
+    }
+    return {name: conditional_distance(*pair) for name, pair in pairs.items()}
 
 
 def drift(
