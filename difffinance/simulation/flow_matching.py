@@ -110,16 +110,22 @@ def match_flow(
     blocks: Array,
     config: MarketConfig,
     *,
+    start: Array | None = None,
     rounds: int = 3,
     seeds: tuple[int, ...] = (1,),
     report: Callable[[str], None] = lambda line: None,
 ) -> FlowFit:
-    """Return the fit moved to simulate the blocks best: coordinate search with halving steps, common random numbers."""
+    """Return the fit moved to simulate the blocks best: coordinate search with halving steps, common random numbers.
+
+    The search finds the nearest minimum, not the lowest: `start`, logarithms of `FACTORS`, may begin it elsewhere.
+    """
     if rounds < 1 or not seeds:
         raise InputError(f"rounds must be 1 or more and seeds not empty; got {rounds} and {seeds}.")
     target = target_of(day, blocks)
     at, steps = np.zeros(len(FACTORS)), np.array(FIRST_STEPS)
-    best = flow_loss(fit, target, config, seeds)
+    if start is not None:
+        at = np.array(start, float)
+    best = _loss_at(at, fit, target, config, seeds)
     for _ in range(rounds):
         for k in range(len(FACTORS)):
             for sign in (1.0, -1.0):

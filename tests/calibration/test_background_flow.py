@@ -50,12 +50,12 @@ def test_too_little_to_fit_is_refused():
 @pytest.mark.slow
 def test_what_a_model_simulates_gives_its_parameters_back():
     planted = load_flow_fit("GOOG")
-    day = simulate_day(MarketConfig(flow_model="santa_fe", **CONFIG), 5, seconds=9000.0)
+    day = simulate_day(MarketConfig(flow_model="santa_fe", **CONFIG), 5, seconds=9000.0, levels=60)
     found = calibrate_flow(day, np.random.default_rng(0), blocks=np.unique(visible_day(day).blocks))
     limit, market, unit = planted.table("unit")
-    # Orders beyond ten levels are not seen: the visible rate is the planted one less those.
+    # Sixty levels show every order; ten would leave out a fifth of them, and the rate would be that much lower.
     assert found.table("unit")[2] == pytest.approx(round(unit), abs=0.01)
-    assert 0.8 * limit < found.table("unit")[0] <= 1.02 * limit
+    assert found.table("unit")[0] == pytest.approx(limit, rel=0.03)
     assert found.table("unit")[1] == pytest.approx(market, rel=0.08)
     near = slice(20, 50)
     assert found.table("unit_cancel")[near].mean() == pytest.approx(planted.table("unit_cancel")[near].mean(), rel=0.15)

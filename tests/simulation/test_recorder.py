@@ -16,8 +16,8 @@ def test_the_recorder_agrees_with_the_plain_python_twin():
     config, rng = MarketConfig(price_limit=None), np.random.default_rng(4)
     venue = Venue(config, session_rules(config), np.zeros(0), np.zeros(0, np.int64))
     venue.run_flow(rng, 300.0)
-    recorder = DayRecorder(Instrument("X"), venue.floor.orders, levels=synthetic_day.LEVELS)
-    ladder, resting, rows = synthetic_day._Ladder(), {}, []
+    recorder = DayRecorder(Instrument("X"), venue.floor.orders, levels=5)
+    ladder, resting, rows = synthetic_day._Ladder(5), {}, []
     orders = venue.floor.orders
     for order in np.flatnonzero(orders["quantity"]).tolist():
         resting[order] = [int(orders[order][name]) for name in ("side", "price", "quantity")]

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from difffinance.calibration.visible_day import visible_day
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.flow_fits import load_flow_fit
+from difffinance.simulation.flow_matching import FACTORS, adjusted, flow_loss, match_flow, target_of
+from difffinance.simulation.realism import compare_days, improvement, realism_table
+from difffinance.simulation.simulated_day import simulate_day
+
+CONFIG = MarketConfig(flow_model="fitted", start_price=572.0, price_limit=None, session_seconds=2400.0)
+
+
+def factors(**values):
+    return np.array([values.get(name, 0.0) for name in FACTORS])
+
+
+def test_factors_move_what_they_name():
+    fit = load_flow_fit("GOOG")
+    same, moved = adjusted(fit, factors()), adjusted(fit, factors(inside=np.log(2), lives=1.0, market_orders=np.log(3)))
+    assert np.abs(same.table("place") - fit.table("place")).max() < 1e-9 and same.value_lean == pytest.approx(
+        fit.value_lean
+    )
+
+    def odds(which):
+        inside = which.table("place")[:, 0]
+        return inside / (1.0 - which.table("place")[:, 1])
+
+    assert odds(moved) / odds(fit) == pytest.approx(2.0, rel=1e-6)
+    assert moved.table("life") - fit.table("life") == pytest.approx(1.0)
+    assert moved.table("base") / np.array([1, 1, 3.0]) == pytest.approx(fit.table("base"), abs=1e-9)
+
+
+def test_a_search_without_rounds_is_refused():
+    with pytest.raises(InputError, match="rounds must be 1 or more"):
+        match_flow(load_flow_fit("GOOG"), None, np.arange(3), CONFIG, rounds=0)
+
+
+@pytest.mark.slow
+def test_matching_brings_a_bent_fit_back_towards_the_day():
+    fit, blocks = load_flow_fit("GOOG"), np.arange(8)
+    day = simulate_day(CONFIG, 77, fit=fit)
+    bent = adjusted(fit, factors(inside=1.5, market_orders=-1.0))
+    target = target_of(day, blocks)
+    before = flow_loss(bent, target, CONFIG, (1,))
+    after = flow_loss(match_flow(bent, day, blocks, CONFIG, rounds=1), target, CONFIG, (1,))
+    assert after < 0.8 * before
+    assert flow_loss(fit, target, CONFIG, (1,)) < before
+
+
+@pytest.mark.slow
+def test_the_judgement_tells_a_model_from_itself_and_from_another():
+    fit, blocks = load_flow_fit("GOOG"), np.arange(8)
+    real = simulate_day(CONFIG, 77, fit=fit)
+    other = CONFIG.model_copy(update={"flow_model": "santa_fe"})
+    days = {"fitted": [simulate_day(CONFIG, 5, fit=fit)], "santa_fe": [simulate_day(other, 5, fit=fit)]}
+    compared = compare_days(real, days, blocks[::2], blocks[1::2], np.random.default_rng(0), resamples=50)
+    better = improvement(compared["fitted"]["wasserstein"], compared["santa_fe"]["wasserstein"])
+    assert better.interval()[0] > 0.2
+    table = realism_table(compared)
+    assert set(table["model"]) == {"floor", "fitted", "santa_fe"} and table.null_count().sum_horizontal().item() == 0
+    assert visible_day(real).blocks.max() == 7
