@@ -13,7 +13,7 @@ left of limit orders stays in the book, what is left of market orders is dropped
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.compiled import inlined, kernel
+from difffinance.market.compiled import inlined, lean_kernel
 from difffinance.market.layout import (
     ASK,
     BASE,
@@ -35,7 +35,7 @@ from difffinance.market.layout import (
 from difffinance.market.matching import CONTINUOUS, best_row
 
 
-@kernel
+@lean_kernel
 def set_phase(book, phase):  # type: ignore[no-untyped-def]
     """Change the phase: CONTINUOUS (orders match), AUCTION (they gather), HALTED (only cancels are taken).
 
@@ -51,7 +51,7 @@ def set_phase(book, phase):  # type: ignore[no-untyped-def]
     return reasons.OK
 
 
-@kernel
+@lean_kernel
 def level_total(book, row, index):  # type: ignore[no-untyped-def]
     """Return all that rests at a level: displayed, in reserves, hidden."""
     total, word, bit = 0, index >> 6, np.uint64(1) << np.uint64(index & 63)
@@ -80,7 +80,7 @@ def upper_limit(book, row, index):  # type: ignore[no-untyped-def]
     return min(next_up(book.bits[row], index, width), next_up(book.bits[row + 2], index, width))
 
 
-@kernel
+@lean_kernel
 def crossing(book, price):  # type: ignore[no-untyped-def]
     """Return (demand, supply) at a price in ticks: market orders, and all limits that are as good or better."""
     demand, supply = book.waiting[0].quantity, book.waiting[1].quantity
@@ -95,7 +95,7 @@ def crossing(book, price):  # type: ignore[no-untyped-def]
     return demand, supply
 
 
-@kernel
+@lean_kernel
 def indicative(book, reference):  # type: ignore[no-untyped-def]
     """Return (price, volume, surplus) of an uncross now, in ticks and lots; the price is 0 where nothing can trade.
 
@@ -135,7 +135,7 @@ def next_in_auction(book, side):  # type: ignore[no-untyped-def]
     return np.int64(book.levels[row, book.top[row]].first)
 
 
-@kernel
+@lean_kernel
 def uncross(book, reference):  # type: ignore[no-untyped-def]
     """Trade the auction's volume at its price; return (price, volume, surplus) as `indicative` had it.
 

@@ -19,7 +19,8 @@ from numba.core.errors import NumbaExperimentalFeatureWarning
 from numba.extending import intrinsic
 
 _HERE = Path(__file__).resolve().parent
-_MARKS = (b"@kernel", b"@inlined", b"@policy_kernel", b"@intrinsic")  # of a source that machine code depends on
+# of a source that machine code depends on
+_MARKS = (b"@kernel", b"@lean_kernel", b"@inlined", b"@policy_kernel", b"@intrinsic")
 
 
 @cache
@@ -38,10 +39,19 @@ def cache_folder() -> str:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` with numba on first use and keep the machine code on disk."""
+    return _cached(function)
+
+
+def lean_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that makes no arrays: without reference counts, whose atomic steps cost more than an order."""
+    return _cached(function, _nrt=False)
+
+
+def _cached(function: Callable[..., Any], **options: Any) -> Any:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder()
     try:
-        return numba.njit(function, cache=True)
+        return numba.njit(function, cache=True, **options)
     finally:
         numba.config.CACHE_DIR = before
 
@@ -68,7 +78,7 @@ def policy_kernel(function: Callable[..., Any]) -> Any:
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile `function` into each kernel that calls it: arrays are then not passed again for every order."""
-    return numba.njit(function, inline="always")
+    return numba.njit(function, forceinline=True, _nrt=False)
 
 
 @intrinsic
@@ -89,3 +99,21 @@ def leading_zeros(typingctx: Any, word: Any) -> Any:
         return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Start to load an element of a one-dimensional array; an index beyond its ends does no harm."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        size = ir.Constant(ir.IntType(64), signature.args[0].dtype.size)
+        address = builder.add(builder.ptrtoint(data, ir.IntType(64)), builder.mul(args[1], size))
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        )
+        builder.call(function, [builder.inttoptr(address, byte), *(ir.Constant(word, n) for n in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen

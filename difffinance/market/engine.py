@@ -14,7 +14,7 @@ import numpy as np
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.auction import indicative, set_phase, uncross
-from difffinance.market.compiled import kernel
+from difffinance.market.compiled import lean_kernel
 from difffinance.market.layout import (
     ASK,
     BASE,
@@ -53,6 +53,7 @@ from difffinance.market.matching import (
     ready,
     replace,
 )
+from difffinance.market.stream import plain, run_plain
 from difffinance.records import Array
 
 MESSAGE = np.dtype(
@@ -79,9 +80,12 @@ def columns(rows: Array) -> Messages:
     return Messages(*(np.ascontiguousarray(rows[name]) for name in Messages._fields))
 
 
-@kernel
-def run_messages(book, messages, start, codes, done, refused):  # type: ignore[no-untyped-def]
-    """Process messages of all kinds from `start`; stop before one that needs room; return how far it came."""
+@lean_kernel
+def run_messages(book, messages, start, codes, done, refused, depth):  # type: ignore[no-untyped-def]
+    """Process messages of all kinds from `start`; stop before one that needs room; return how far it came.
+
+    `depth` is None or (messages, 2, L, 2) for the depth after each message.
+    """
     top = book.top
     for i in range(start, len(messages.kind)):
         kind, side, order_id = np.int64(messages.kind[i]), np.int64(messages.side[i]), messages.order_id[i]
@@ -99,7 +103,10 @@ def run_messages(book, messages, start, codes, done, refused):  # type: ignore[n
             owner = np.int64(messages.owner[i])
             code, count = place(book, kind, order_id, side, price, quantity, messages.display[i], owner)
         codes[i], done[i] = code, count
-        refused[code] += 1
+        if code != reasons.OK:
+            refused[code] += 1
+        if depth is not None:
+            read_depth(book, depth[i])
     return len(messages.kind)
 
 
@@ -144,9 +151,7 @@ class Book:
         self.top[[BID, HIDDEN_BID]], self.top[[ASK, HIDDEN_ASK, WIDTH]] = -1, 64
         self.top[[LOW, HIGH, LOWEST, HIGHEST]] = low or 1, high or _FAR, _FAR, -_FAR
         self.top[[SELF_TRADE, CROWD]] = self_trade, crowd
-        self.refused = np.zeros(
-            len(reasons.NAMES), np.int64
-        )  # outcomes counted by reason; place 0 counts the good ones
+        self.refused = np.zeros(len(reasons.NAMES), np.int64)  # counted by reason
         self._windowed = False
 
     @property
@@ -195,15 +200,30 @@ class Book:
         self.process(stream, codes, done)
         return codes, done
 
-    def process(self, messages: Messages, codes: Array, done: Array) -> None:
-        """Do what `run` does, writing into `codes` (int8) and `done` (int64)."""
-        at = 0
+    def process(self, messages: Messages, codes: Array, done: Array, depth: Array | None = None) -> None:
+        """Do what `run` does, writing into `codes` (int8) and `done` (int64).
+
+        `depth` (messages, 2, L, 2) takes the depth after every message; its integers may be short where they suffice.
+        """
+        if depth is not None and depth.dtype != np.int64:
+            self._check_depth(messages, depth)
+        at, fast = 0, plain(self.tables)
         while True:
-            at = run_messages(self.tables, messages, at, codes, done, self.refused)
+            run = run_plain if fast else run_messages
+            at = run(self.tables, messages, at, codes, done, self.refused, depth)
             if at == len(codes):
                 return
             kind, order_id, price = (int(column[at]) for column in (messages.kind, messages.order_id, messages.price))
+            if fast and kind not in (LIMIT, CANCEL, MARKET):
+                fast = False
+                continue
             self.make_room(0 if kind == REPLACE else order_id, 0 if kind == MARKET else price)
+            fast = fast and plain(self.tables)
+
+    def _check_depth(self, messages: Messages, depth: Array) -> None:
+        most = float(messages.quantity.sum(dtype=float) + self.orders["quantity"].sum(dtype=float))
+        if max(most, float(messages.price.max(initial=0))) > np.iinfo(depth.dtype).max:
+            raise InputError(f"depth of {depth.dtype} could not hold these prices and quantities. Allowed: int64.")
 
     def set_phase(self, phase: int) -> int:
         """Change the phase (CONTINUOUS, AUCTION, HALTED), see `auction.set_phase`; return the reason."""

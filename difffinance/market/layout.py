@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from difffinance.market.compiled import inlined, kernel, leading_zeros, trailing_zeros
+from difffinance.market.compiled import inlined, leading_zeros, lean_kernel, trailing_zeros
 
 ORDER = np.dtype(
     [("price", "i8"), ("quantity", "i8"), ("next", "i4"), ("previous", "i4"), ("owner", "i4"), ("side", "i2"),
@@ -129,7 +129,7 @@ def push_last(orders, level, order_id, occupied):  # type: ignore[no-untyped-def
     level.last = order_id
 
 
-@kernel
+@inlined
 def join(book, order_id, quantity, form, peak):  # type: ignore[no-untyped-def]
     """Let what is left of an order rest at the end of its queue; its price, side and owner are set already."""
     orders, top = book.orders, book.top
@@ -158,7 +158,7 @@ def join(book, order_id, quantity, form, peak):  # type: ignore[no-untyped-def]
     note(book, ADDED, order.side, order_id, order.price, quantity - hidden, hidden, order.owner)
 
 
-@kernel
+@inlined
 def leave(book, order_id):  # type: ignore[no-untyped-def]
     """Take an order, whatever is left of it, out of its queue."""
     orders, top = book.orders, book.top
@@ -189,7 +189,7 @@ def leave(book, order_id):  # type: ignore[no-untyped-def]
     top[LIVE] -= 1
 
 
-@kernel
+@lean_kernel
 def refresh(book, order_id):  # type: ignore[no-untyped-def]
     """Show the next tip of an iceberg whose tip is spent: it goes to the back of the queue."""
     orders, order, reserve = book.orders, book.orders[order_id], book.reserves[order_id]
@@ -209,7 +209,7 @@ def refresh(book, order_id):  # type: ignore[no-untyped-def]
     note(book, REFRESHED, order.side, order_id, order.price, order.quantity, reserve.quantity, order.owner)
 
 
-@kernel
+@inlined
 def take(book, order_id, quantity):  # type: ignore[no-untyped-def]
     """Trade `quantity` lots off a resting order, which leaves or shows its next tip when it is spent."""
     order = book.orders[order_id]
@@ -233,7 +233,7 @@ def open_quantity(book, order_id):  # type: ignore[no-untyped-def]
     return order.quantity + (book.reserves[order_id].quantity if order.form == ICEBERG_FORM else 0)
 
 
-@kernel
+@lean_kernel
 def read_depth(book, out):  # type: ignore[no-untyped-def]
     """Fill `out` (2, L, 2) with (price, quantity) shown at the best bid and ask levels; 0 where there is none."""
     top, bids, asks = book.top, book.bits[0], book.bits[1]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.compiled import inlined, kernel
+from difffinance.market.compiled import inlined, lean_kernel
 from difffinance.market.layout import (
     ASK,
     BASE,
@@ -138,7 +138,7 @@ def reaches(side, limit, index):  # type: ignore[no-untyped-def]
     return index <= limit if side > 0 else index >= limit
 
 
-@kernel
+@lean_kernel
 def prevent(book, maker, quantity):  # type: ignore[no-untyped-def]
     """Keep an order of `quantity` open lots from its owner's resting one; return what it loses without a trade."""
     order = book.orders[maker]
@@ -175,7 +175,7 @@ def match(book, side, limit, quantity, taker, owner):  # type: ignore[no-untyped
     return quantity, lost
 
 
-@kernel
+@lean_kernel
 def fillable(book, side, limit, quantity, owner):  # type: ignore[no-untyped-def]
     """Return whether an order would fill whole at once, prevention included; nothing is changed."""
     top, orders = book.top, book.orders
@@ -207,7 +207,7 @@ def fillable(book, side, limit, quantity, owner):  # type: ignore[no-untyped-def
     return True
 
 
-@kernel
+@lean_kernel
 def place(book, kind, order_id, side, price, quantity, display, owner):  # type: ignore[no-untyped-def]
     """Process a new order of any kind; return (reason, lots filled). `ready` must have said yes.
 
@@ -238,7 +238,7 @@ def place(book, kind, order_id, side, price, quantity, display, owner):  # type:
     return enter(book, kind, order_id, limit, quantity, display)
 
 
-@kernel
+@inlined
 def enter(book, kind, order_id, limit, quantity, display):  # type: ignore[no-untyped-def]
     """Match an order whose price, side and owner are written, and let what is left rest; return (reason, filled)."""
     order, left, lost = book.orders[order_id], quantity, 0
@@ -282,7 +282,7 @@ def cancel(book, order_id, quantity):  # type: ignore[no-untyped-def]
     return _OK, withdraw_from(tables_of(book), order_id, quantity)
 
 
-@kernel
+@lean_kernel
 def withdraw_from(book, order_id, quantity):  # type: ignore[no-untyped-def]
     """Take `quantity` (0: all) off an order that rests, from an iceberg's reserve first; return how much went."""
     order = book.orders[order_id]
@@ -308,7 +308,7 @@ def withdraw_from(book, order_id, quantity):  # type: ignore[no-untyped-def]
     return quantity
 
 
-@kernel
+@lean_kernel
 def replace(book, order_id, price, quantity):  # type: ignore[no-untyped-def]
     """Give a resting order a new price and a new open quantity; return (reason, lots filled).
 

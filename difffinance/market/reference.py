@@ -133,7 +133,8 @@ class ReferenceBook:
         else:
             self.next_id = max(self.next_id, order_id + 1)
             code, done = self._new(kind, order_id, side, price, quantity, owner, display)
-        self.refused[code] += 1
+        if code != reasons.OK:
+            self.refused[code] += 1
         return Outcome(code, order_id, done)
 
     def _cancel(self, order_id: int, quantity: int) -> tuple[int, int]:
