@@ -125,8 +125,46 @@ class BothBooks(RuleBasedStateMachine):
         assert self.cash.sum() == 0 and self.shares.sum() == 0
 
 
-TestBothBooks = BothBooks.TestCase
-TestBothBooks.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestBothBooks = pytest.mark.slow(BothBooks.TestCase)
+TestBothBooks.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+
+
+def random_step(rng, book, twin):
+    """Send both books one random message, change of phase or uncross; return what they answered."""
+    if rng.random() < 0.02:
+        phase = int(rng.choice([CONTINUOUS, AUCTION, AUCTION, HALTED]))
+        return book.set_phase(phase), twin.set_phase(phase)
+    if twin.phase != CONTINUOUS and rng.random() < (0.05 if twin.phase == AUCTION else 0.3):
+        reference = int(rng.integers(95, 106))
+        answers = book.indicative(reference), twin.indicative(reference)
+        assert answers[0] == answers[1]
+        assert book.uncross(reference) == twin.uncross(reference) == answers[0]
+        return book.set_phase(CONTINUOUS), twin.set_phase(CONTINUOUS)
+    kind = int(rng.choice(KINDS, p=[0.3, 0.14, 0.06, 0.05, 0.05, 0.05, 0.1, 0.15, 0.1]))
+    resting = list(twin.orders)
+    known = kind in (CANCEL, REPLACE) and resting and rng.random() < 0.95
+    order_id = int(rng.choice(resting)) if known else twin.next_id
+    price = 100 + int(rng.integers(-4, 5))
+    quantity = int(rng.integers(1, 15)) if kind != CANCEL or rng.random() < 0.6 else 0
+    side, display, owner = int(rng.choice([1, -1])), int(rng.integers(1, 5)), int(rng.integers(OWNERS))
+    row = np.array([(kind, side, order_id, price, quantity, display, owner)], MESSAGE)
+    return tuple([x.tolist() for x in b.run(row)] for b in (book, twin))
+
+
+@pytest.mark.parametrize("policy", [NO_PREVENTION, CANCEL_NEWEST, CANCEL_OLDEST, DECREMENT])
+def test_thousands_of_random_messages_of_all_kinds_leave_the_same_trail(policy):
+    rng, uncrossed = np.random.default_rng(policy), 0
+    book, twin = Book(capacity=2, self_trade=policy, crowd=0, logged=True), ReferenceBook(self_trade=policy, crowd=0)
+    for _ in range(2500):
+        phase = twin.phase
+        got, expected = random_step(rng, book, twin)
+        assert got == expected
+        uncrossed += phase == AUCTION and twin.phase == CONTINUOUS
+        assert np.array_equal(book.depth(12), twin.depth(12))
+        assert book.top[LIVE] == len(twin.orders)
+    assert book.log.tolist() == twin.log.tolist()
+    assert book.fills.tolist() == twin.fills.tolist()
+    assert uncrossed > 5 and len(book.fills) > 500
 
 
 def fill_ids(book):
