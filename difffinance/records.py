@@ -199,6 +199,8 @@ class BookDay:
     date: str
     synthetic: bool
     volume_base: str
+    # Mids and market orders, kept once computed (`calibration.order_flow`): every fit of the day asks for them.
+    derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

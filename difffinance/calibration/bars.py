@@ -148,7 +148,7 @@ def describe_power_law(
     answer = {
         "unit": "bars", "label": WARNING, "gamma": fit.gamma,
         "lam": fit.amplitude * sample.change_scale * math.exp(-fit.gamma * sample.log_centre),
-        "r2": r2, "r2_oos": out_of_sample_r2(sample, "gaussian", folds=config.folds), "n_obs": len(q),
+        "r2": r2, "r2_oos": out_of_sample_r2(sample, fit, folds=config.folds), "n_obs": len(q),
         "placebo": {"r2_median": median, "r2_95": high, "p_value": p_value},
     }  # fmt: skip
     reason = None

@@ -4,7 +4,7 @@ import os
 
 from difffinance.calibration.propagator import fit_charged_propagator
 from difffinance.config import CalibrationConfig
-from difffinance.data.loading import has_bars, has_book, load_bars, load_book
+from difffinance.data.loading import book_volume_base, has_bars, has_book, load_bars, load_book
 from difffinance.data.store import Lake, check_symbol
 from difffinance.market.costs import almgren_prior, square_root_prior
 from difffinance.market.impact import check_admissible
@@ -34,7 +34,7 @@ def load_costs(
     if has_bars(symbol, lake=lake):
         base = f"volume of the bars from {load_bars(symbol, lake=lake).source}"
     elif has_book(symbol, lake=lake):
-        base = load_book(symbol, lake=lake).volume_base
+        base = book_volume_base(symbol, lake=lake)
     if config.cost_law == "square_root":
         return check_admissible(square_root_prior(volume_base=base))
     return check_admissible(almgren_prior(inverse_turnover_days=config.inverse_turnover_days, volume_base=base))

@@ -6,12 +6,12 @@ benchmark of R2 is "no impact" (a prediction of 0). The power law is the likelih
 
 import numpy as np
 
-from difffinance.calibration.likelihood import Sample
+from difffinance.calibration.likelihood import Fit, Sample
 from difffinance.calibration.placebo import out_of_sample_r2
 from difffinance.records import Array
 
 
-def compare_shapes(sample: Sample, noise: str, *, folds: int) -> dict[str, float]:
+def compare_shapes(sample: Sample, fit: Fit, *, folds: int) -> dict[str, float]:
     """Return the out-of-sample R2 of the power law and of its rivals.
 
     `linear` is h = |q|, `square_root` h = |q|^(1/2), `logarithmic` h = ln(1 + |q| / geometric mean of sizes),
@@ -24,7 +24,7 @@ def compare_shapes(sample: Sample, noise: str, *, folds: int) -> dict[str, float
         "logarithmic": np.log1p(size),
         "constant": np.ones_like(size),
     }
-    found = {"power": out_of_sample_r2(sample, noise, folds=folds)}
+    found = {"power": out_of_sample_r2(sample, fit, folds=folds)}
     found |= {name: _predict(sample.sign * h, sample.change, folds) for name, h in shapes.items()}
     return {**found, "no_impact": 0.0}
 

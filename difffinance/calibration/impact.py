@@ -132,7 +132,7 @@ def calibrate_flow(
     sample = _check_orders(quantity, price_change, config.min_observations)
     parameters, fit = _fit(sample, "auto", 0.95, None, rng, config.bootstrap)
     r2_95, p_value = shuffle_placebo(sample, parameters.r2, permutations=config.permutations, rng=rng)
-    rivals = compare_shapes(sample, fit.noise, folds=config.folds)
+    rivals = compare_shapes(sample, fit, folds=config.folds)
     return replace(
         parameters,
         unit=unit,

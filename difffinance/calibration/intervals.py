@@ -18,6 +18,7 @@ from difffinance.records import Array
 _MOST_BLOCKS = 2000  # beyond this many, longer blocks cost no precision and save time
 _SINGULAR = 1e-13  # of the product of the diagonal: below it an information matrix is singular but for rounding
 _MOST_STARTS = 5000  # of circular blocks, evenly spread
+_COUNTS = 200_000  # of drawn blocks at a time: what stays in a core's own memory
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _studentised_quantiles(
     count = max(n // block, 2)
     statistics = np.empty((replications, 2))
     starts = len(sums)
-    batch = max(1, 4_000_000 // starts)
+    batch = max(1, _COUNTS // starts)
     for start in range(0, replications, batch):
         size = min(batch, replications - start)
         drawn = rng.integers(0, starts, (size, count)) + starts * np.arange(size)[:, None]

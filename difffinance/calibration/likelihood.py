@@ -107,9 +107,12 @@ def resolution(price_change: Array) -> float:
     return step * largest if bool(on_grid.all()) else 0.0
 
 
-def fit_noise_model(sample: Sample, noise: str) -> Fit:
-    """Maximise the likelihood under one noise model."""
-    return _Maximiser(sample, noise).run()
+def fit_noise_model(sample: Sample, noise: str, *, near: Fit | None = None) -> Fit:
+    """Maximise the likelihood under one noise model.
+
+    `near`, a fit of the same noise to most of the same data, gives its noise as the start; gamma is searched anew.
+    """
+    return _Maximiser(sample, noise).run(near)
 
 
 def derivatives(sample: Sample, fit: Fit, *, normal: bool = False) -> tuple[Array, Array]:
@@ -144,16 +147,23 @@ class _Maximiser:
         self.heavy = noise in ("student_t", "both")
         self.columns = 3 if noise in ("size_dependent", "both") else 1
         self.basis = sample.basis[:, : self.columns]
+        self._last: tuple[bytes, tuple[Array, Array, Array, Array]] | None = None  # state, its parts
+        self._moments: tuple[float, tuple[float, float]] | None = None  # gamma, its weighted moments
 
-    def run(self) -> Fit:
+    def run(self, near: Fit | None) -> Fit:
         state = np.zeros(2 + self.columns + self.heavy)
-        state[2] = math.log(float(np.mean(self.sample.change**2)) * (0.5 if self.heavy else 1.0))
-        if self.heavy:
-            state[-1] = math.log(5.0)
-        state = self._climb(state, mean=False)
+        if near is None:
+            state[2] = math.log(float(np.mean(self.sample.change**2)) * (0.5 if self.heavy else 1.0))
+            if self.heavy:
+                state[-1] = math.log(5.0)
+            state = self._climb(state, mean=False)
+        else:
+            state[2 : 2 + self.columns] = near.theta[: self.columns]
+            if self.heavy:
+                state[-1] = math.log(near.nu)
         state[:2] = self._profile_start(state)
         state = self._climb(state, mean=True)
-        value = self._value(state) - log_length(self.sample.log_size, float(state[1]))
+        value = self._value(state) - self._log_length(state)
         theta = np.zeros(3)
         theta[: self.columns] = state[2 : 2 + self.columns]
         bic = -2.0 * value + len(state) * math.log(len(self.sample.change))
@@ -201,7 +211,26 @@ class _Maximiser:
             state, value = trial, reached
         return state
 
+    def _log_length(self, state: Array) -> float:
+        return 0.5 * math.log(self._moments_at(float(state[1]))[0] + 1e-300)
+
+    def _length_slope(self, state: Array) -> float:
+        variance, third = self._moments_at(float(state[1]))
+        return third / (variance + 1e-300)
+
+    def _moments_at(self, gamma: float) -> tuple[float, float]:
+        if self._moments is None or self._moments[0] != gamma:
+            self._moments = gamma, _weighted_moments(self.sample.log_size, gamma)
+        return self._moments[1]
+
     def _parts(self, state: Array) -> tuple[Array, Array, Array, Array]:
+        """Return size, squared scale, weight and residual of each order; those of the last state are kept."""
+        key = state.tobytes()
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._parts_at(state)
+        return self._last[1]
+
+    def _parts_at(self, state: Array) -> tuple[Array, Array, Array, Array]:
         sample = self.sample
         size = np.exp(np.minimum(state[1] * sample.log_size, 300.0))
         excess = np.exp(np.clip(self.basis @ state[2 : 2 + self.columns], -200.0, 200.0))
@@ -216,7 +245,7 @@ class _Maximiser:
     def _value(self, state: Array) -> float:
         _, v, _, residual = self._parts(state)
         square = residual**2 / v
-        length = log_length(self.sample.log_size, float(state[1]))
+        length = self._log_length(state)
         if not self.heavy:
             return float(-0.5 * np.sum(np.log(v) + square)) - len(v) * _NORMAL + length
         nu = math.exp(state[-1])
@@ -233,7 +262,7 @@ class _Maximiser:
         k = 2 + self.columns
         score, information = np.zeros(len(state)), np.zeros((len(state), len(state)))
         score[:2] = slope.T @ (u * residual / v)
-        score[1] += _length_slope(sample.log_size, float(state[1]))
+        score[1] += self._length_slope(state)
         score[2:k] = 0.5 * (log_v.T @ (u * square - 1.0))
         nu = math.exp(state[-1]) if self.heavy else math.inf
         shrink = (nu + 1) / (nu + 3) if self.heavy else 1.0
@@ -271,8 +300,3 @@ def _weighted_moments(log_size: Array, gamma: float) -> tuple[float, float]:
 def log_length(log_size: Array, gamma: float) -> float:
     """Return `ln sd_w(ln|q|)`, weights `|q|^(2 gamma)`: the log length element of the curve of shapes."""
     return 0.5 * math.log(_weighted_moments(log_size, gamma)[0] + 1e-300)
-
-
-def _length_slope(log_size: Array, gamma: float) -> float:
-    variance, third = _weighted_moments(log_size, gamma)
-    return third / (variance + 1e-300)

@@ -23,6 +23,14 @@ def market_orders(day: BookDay, *, flow: str = "visible") -> pl.DataFrame:
     `price_change` in quote currency. Orders at a moment when a side of the book is empty, or before the first known
     state, have no mid and are left out.
     """
+    name = f"market_orders_{flow}"
+    if name not in day.derived:
+        day.derived[name] = _market_orders(day, flow)
+    orders: pl.DataFrame = day.derived[name]
+    return orders
+
+
+def _market_orders(day: BookDay, flow: str) -> pl.DataFrame:
     mids = pl.Series("mid", mid_prices(day))
     prints = (
         day.events.lazy()
@@ -133,9 +141,14 @@ def book_imbalance(day: BookDay, levels: int = 1) -> Array:
 
 
 def mid_prices(day: BookDay) -> Array:
-    """Return the mid after each event, quote currency; NaN where a side of the book is empty."""
-    ticks = day.depth.select((pl.col("bid_price_ticks_1") + pl.col("ask_price_ticks_1")).cast(pl.Float64))
-    return ticks.to_series().fill_null(np.nan).to_numpy() * (0.5 * day.instrument.tick_size)
+    """Return the mid after each event, quote currency; NaN where a side of the book is empty. Read-only."""
+    if "mids" not in day.derived:
+        ticks = day.depth.select((pl.col("bid_price_ticks_1") + pl.col("ask_price_ticks_1")).cast(pl.Float64))
+        mids = ticks.to_series().fill_null(np.nan).to_numpy() * (0.5 * day.instrument.tick_size)
+        mids.flags.writeable = False
+        day.derived["mids"] = mids
+    found: Array = day.derived["mids"]
+    return found
 
 
 def check_quantity_scale(day: BookDay) -> None:

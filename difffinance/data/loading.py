@@ -117,6 +117,12 @@ def book_dates(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None
     return sorted(depth & {_part(path) for path in lake.tables("BookEvents", symbol)})
 
 
+def book_volume_base(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> str:
+    """Return whose volume the newest order-book day of a symbol counts, without reading the day."""
+    lake = _lake(lake)
+    return str(read_metadata(lake.table_path("Depth", symbol, book_dates(symbol, lake=lake)[-1]))["volume_base"])
+
+
 def _lake(lake: Lake | str | os.PathLike[str] | None) -> Lake:
     return lake if isinstance(lake, Lake) else Lake(lake)
 

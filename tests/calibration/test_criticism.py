@@ -5,14 +5,15 @@ from planted_worlds import plant
 from difffinance.calibration import fit_impact_law
 from difffinance.calibration.criticism import compare_shapes
 from difffinance.calibration.draws import draw_parameters
-from difffinance.calibration.likelihood import prepare
+from difffinance.calibration.likelihood import fit_noise_model, prepare
 from difffinance.errors import RefusedFit
 
 
 @pytest.mark.parametrize(("gamma", "best"), [(0.5, "square_root"), (1.0, "linear"), (0.0, "constant")])
 def test_the_planted_shape_wins_and_the_power_law_is_with_it(gamma, best):
     world = plant("gaussian", np.random.default_rng(1), gamma=gamma, snr=0.4)
-    found = compare_shapes(prepare(world.quantity, world.price_change), "gaussian", folds=5)
+    sample = prepare(world.quantity, world.price_change)
+    found = compare_shapes(sample, fit_noise_model(sample, "gaussian"), folds=5)
     rivals = {name: r2 for name, r2 in found.items() if name != "power"}
     assert rivals[best] > max(rivals.values()) - 0.002
     assert found["power"] == pytest.approx(rivals[best], abs=0.005)
@@ -28,7 +29,8 @@ def test_prediction_is_that_of_a_plain_loop():
         held = np.arange(200) // 50 == k
         slope = np.linalg.lstsq(x[~held, None], y[~held], rcond=None)[0][0]
         error += np.sum((y[held] - slope * x[held]) ** 2)
-    found = compare_shapes(prepare(world.quantity, y), "gaussian", folds=4)["square_root"]
+    sample = prepare(world.quantity, y)
+    found = compare_shapes(sample, fit_noise_model(sample, "gaussian"), folds=4)["square_root"]
     assert found == pytest.approx(1 - error / (y @ y))
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -97,3 +99,12 @@ def test_files_of_one_and_ten_levels_give_the_same_flow(real_days, flow):
     assert market_orders(one, flow=flow).drop(rows).equals(market_orders(ten, flow=flow).drop(rows))
     for horizon in (10.0, 60.0):
         assert aggregate_flow(one, horizon, flow=flow).equals(aggregate_flow(ten, horizon, flow=flow))
+
+
+def test_a_changed_day_computes_its_own_orders_and_mids(day):
+    assert market_orders(day) is market_orders(day)
+    with pytest.raises(ValueError, match="read-only"):
+        mid_prices(day)[0] = 0.0
+    halved = replace(day, instrument=replace(day.instrument, tick_size=day.instrument.tick_size / 2))
+    assert mid_prices(halved) == pytest.approx(mid_prices(day) / 2)
+    assert market_orders(halved)["price_change"].to_list() == pytest.approx([0.005, -0.005, 0.0, -0.01])

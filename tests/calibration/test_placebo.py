@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from planted_worlds import plant
 
-from difffinance.calibration.likelihood import fit_noise_model, prepare
+from difffinance.calibration.likelihood import NOISES, fit_noise_model, prepare
 from difffinance.calibration.placebo import out_of_sample_r2, shuffle_placebo
 
 
@@ -41,9 +41,20 @@ def test_p_values_without_impact_are_rarely_small(long_memory):
 def test_out_of_sample_r2_is_that_of_the_world():
     world = plant("gaussian", np.random.default_rng(44), snr=0.25)
     sample = prepare(world.quantity, world.price_change)
-    assert out_of_sample_r2(sample, "gaussian", folds=5) == pytest.approx(0.2, abs=0.04)
+    assert out_of_sample_r2(sample, fit_noise_model(sample, "gaussian"), folds=5) == pytest.approx(0.2, abs=0.04)
 
 
 def test_out_of_sample_r2_without_impact_is_not_above_zero():
     world = plant("gaussian", np.random.default_rng(45), lam=0.0, n=400)
-    assert out_of_sample_r2(prepare(world.quantity, world.price_change), "gaussian", folds=5) < 0.003
+    sample = prepare(world.quantity, world.price_change)
+    assert out_of_sample_r2(sample, fit_noise_model(sample, "gaussian"), folds=5) < 0.003
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_fold_that_starts_from_the_whole_finds_its_own_maximum(noise):
+    world = plant("both", np.random.default_rng(46), n=1000, snr=0.2)
+    sample = prepare(world.quantity, world.price_change)
+    half = sample.take(np.arange(500))
+    fits = [fit_noise_model(half, noise), fit_noise_model(half, noise, near=fit_noise_model(sample, noise))]
+    assert fits[0].gamma == pytest.approx(fits[1].gamma, abs=1e-4)
+    assert fits[0].log_likelihood == pytest.approx(fits[1].log_likelihood, abs=1e-5)
