@@ -50,7 +50,7 @@ def best_level(floor, side):  # type: ignore[no-untyped-def]
     return best if 0 <= best < floor.top[WIDTH] else -1
 
 
-@inlined
+@kernel
 def side_rates(floor, tables, state, side):  # type: ignore[no-untyped-def]
     """Return the five rates of a side in the present state."""
     best = best_level(floor, side)
