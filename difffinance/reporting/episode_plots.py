@@ -10,6 +10,7 @@ from difffinance.reporting.picture import COLOURS, Picture, house_style, new_fig
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from difffinance.simulation.counterfactual import Twins
     from difffinance.simulation.episode import Episode
 
 SHADES = ("#1f6fb2", "#8c8c8c", "#3f8f5f", "#7d4fa8", "#d9541e", "#b08a2e", "#2b9aa0", "#a03a6b")
@@ -153,7 +154,32 @@ def plot_accounts(episode: "Episode", *, currency: str = "USD") -> Picture:
     axes[0].set_ylabel(f"profit, {currency}")
     axes[1].set_ylabel("inventory, units")
     axes[1].set_xlabel("minutes since the opening")
-    axes[0].set_title("Wealth and inventory (synthetic)", pad=22)
+    rows = -(-len(episode.kinds) // 5)
+    axes[0].set_title("Wealth and inventory (synthetic)", pad=6 + 16 * rows)
     axes[0].legend(ncols=5, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     caption = "Wealth is marked at the mid, net of fees."
     return Picture("accounts", "Wealth and inventory", caption, pl.DataFrame(table), figure)
+
+
+@house_style
+def plot_twins(twins: "Twins", *, step_seconds: float, tick_size: float, orders_end: int | None = None) -> Picture:
+    """Draw what one seat's orders did to the mid: with less without, mean and 95% interval over replications.
+
+    `orders_end` is the step after which the seat sent nothing.
+    """
+    mean, error = twins.impact
+    minutes = np.arange(len(mean)) * step_seconds / 60
+    lower, upper = (mean - 1.96 * error) / tick_size, (mean + 1.96 * error) / tick_size
+    figure, (axis,) = new_figure(height=3.2)
+    axis.fill_between(minutes, lower, upper, color=COLOURS["diffusion"], alpha=0.2, label="95% interval")
+    axis.plot(minutes, mean / tick_size, color=COLOURS["diffusion"], label="mean over twins")
+    axis.axhline(0, color="#7a8791", linewidth=0.8)
+    if orders_end is not None:
+        axis.axvline(orders_end * step_seconds / 60, color=COLOURS["ink"], linestyle="--", label="last order")
+    axis.set_xlabel("minutes")
+    axis.set_ylabel("mid with orders - mid without, ticks")
+    axis.set_title("What the orders did to the price (synthetic)", pad=22)
+    axis.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+    table = pl.DataFrame({"minutes": minutes, "impact_ticks": mean / tick_size, "lower": lower, "upper": upper})
+    note = f"{len(twins.cost)} pairs of markets with the same random numbers, with and without the orders."
+    return Picture("twins", "Counterfactual twins", note, table, figure)
