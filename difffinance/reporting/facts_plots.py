@@ -30,7 +30,7 @@ def plot_stylised_facts(days: "Mapping[str, VisibleDay]") -> Picture:
     for axis in (axes[0], axes[2]):
         axis.set_xscale("log")
         axis.set_xlabel("lag, market orders" if axis is axes[0] else "lag, 10 s steps")
-    axes[0].set_yscale("log")
+    axes[0].set_yscale("log", nonpositive="mask")
     axes[0].set_title("Memory of market-order signs")
     axes[0].set_ylabel("autocorrelation")
     axes[1].axhline(0, color="#7a8791", linewidth=0.8)
@@ -62,8 +62,8 @@ def _bars(axis: "Axes", table: pl.DataFrame, days: list[str]) -> None:
         place = np.arange(3) + (k - (len(days) - 1) / 2) * 0.8 / len(days)
         axis.bar(place, part["y"], width=0.8 / len(days), color=shade)
     axis.set_xticks(range(3), names)
-    axis.set_title("Market order against the best queue")
-    axis.set_ylabel("share of orders")
+    axis.set_title("Order size against best queue")
+    axis.set_ylabel("share of market orders")
 
 
 def _facts(name: str, day: "VisibleDay") -> pl.DataFrame:

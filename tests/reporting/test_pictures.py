@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from difffinance.reporting import market_plots, performance
+from difffinance.reporting import episode_plots, facts_plots, market_plots, performance
 from difffinance.reporting.picture import short
 
 DAYS = [datetime(2010, 1, 4, tzinfo=UTC) + timedelta(days=i) for i in range(600)]
@@ -77,3 +77,60 @@ def test_heatmap_draws_every_price_bin():
 )
 def test_large_numbers_are_short(value, text):
     assert short(value) == text
+
+
+@pytest.fixture(scope="module")
+def episode():
+    from difffinance import AgentFactory, MarketEnvironment
+    from difffinance.simulation.episode import record_episode
+
+    kinds = ["market_maker", "speculator"]
+    env = MarketEnvironment(2, kinds=kinds, num_steps=30)
+    return record_episode(env, AgentFactory.create_population(kinds, seed=1), seed=1)
+
+
+def test_heatmap_of_an_episode_holds_every_level(episode):
+    table = episode_plots.plot_episode_book(episode, tick_size=0.01, steps=30).table
+    assert len(table) == int((episode.depth[..., 1] > 0).sum())
+
+
+def test_depth_profile_is_the_mean_over_steps(episode):
+    table = episode_plots.plot_depth_profile(episode, tick_size=0.01).table
+    shown = episode.depth[:, 0, 0, 1].mean()  # the best bids are part of every step's total
+    assert table.filter(pl.col("side") == 1)["mean"].sum() >= shown
+    assert (table["lower"] <= table["upper"]).all()
+
+
+def test_accounts_start_at_nothing_earned(episode):
+    table = episode_plots.plot_accounts(episode).table
+    assert table["profit_0_market_maker"][0] == table["profit_1_speculator"][0] == 0.0
+
+
+def test_path_names_limits_and_each_kind_of_halt_once():
+    path = pl.DataFrame({"minutes": [0.0, 1.0, 2.0], "mid": [100.0, 101.0, 100.5]})
+    halts = pl.DataFrame({"start": [0.2, 1.2], "end": [0.4, 1.4], "reason": ["luld_pause", "luld_pause"]})
+    (axis,) = episode_plots.plot_path(path, halts=halts, lower=90.0, upper=110.0).figure.axes
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["mid", "upper limit 110", "lower limit 90", "luld pause"]
+
+
+def test_facts_of_a_day_against_itself_are_equal(sample_book):
+    from difffinance.calibration.visible_day import visible_day
+
+    day = visible_day(sample_book)
+    table = facts_plots.plot_stylised_facts({"one": day, "two": day}).table
+    one, two = (table.filter(pl.col("day") == name).drop("day") for name in ("one", "two"))
+    assert one.equals(two)
+    assert set(table["panel"]) == {
+        "sign memory", "return memory", "volatility clustering", "inter-arrival", "activity", "size against best queue"
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sample_book(tmp_path_factory):
+    from difffinance import Lake, fetch_tables, load_book
+    from difffinance.config import DataConfig
+
+    lake = Lake(tmp_path_factory.mktemp("lake"))
+    fetch_tables("sample", [], lake=lake, config=DataConfig())
+    return load_book("SYNTH", lake=lake)
