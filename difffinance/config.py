@@ -3,6 +3,7 @@
 Precedence: the defaults below, then the preset file (`difffinance/configs/<preset>.toml`), then `path.to.field=value`.
 """
 
+import datetime
 import difflib
 import json
 import tomllib
@@ -124,6 +125,25 @@ class MarketConfig(Branch):
         "zero_intelligence", description="background flow; the last three read a fit instead of `flow`"
     )
     flow_fit: str = Field("GOOG", description="symbol of a shipped fit, or a path to a fit's JSON file")
+    rulebook: Literal[
+        "cn.main", "cn.main.st", "cn.star", "cn.chinext", "cn.bse", "us.tier1", "us.tier2", "hk.large", "hk.mid",
+        "hk.small", "jp", "none",
+    ] = Field(
+        "none",
+        description="venue whose rules are in force on `date`: it replaces `price_limit`, adds lots, ticks, bands, "
+        "halts, T+1 and taxes, and `fee_bps` becomes the broker's commission",
+    )  # fmt: skip
+    date: datetime.date = Field(datetime.date(2025, 6, 2), description="day whose rules are in force")
+    listing_day: Count | None = Field(None, description="trading day of a new listing, from 1")
+    reopening_seconds: NotNegative = Field(
+        60.0, description="of a pause, at its end: orders gather for the reopening auction; before, they are refused"
+    )
+    short_sales_restricted: bool = Field(False, description="Rule 201 was triggered yesterday")
+    index_path: tuple[tuple[NotNegative, Positive], ...] = Field(
+        (),
+        description="index of the market-wide breaker: (seconds, level over its previous close) from second 0 on; "
+        "empty: the instrument itself",
+    )
     flow: FlowConfig = FlowConfig()
     law: LawConfig | None = Field(None, description="of `law` mode; none there: the defaults")
 

@@ -17,7 +17,7 @@ from difffinance.market.scale import WARM_UP_SECONDS, measure_flow
 from difffinance.market.session import Public, Seating
 from difffinance.market.steps import Market
 from difffinance.market.venue import Venue
-from difffinance.market.views import History, Tables
+from difffinance.market.views import History, Tables, halted
 from difffinance.records import Array, Instrument
 
 LEVELS = 5
@@ -102,7 +102,7 @@ class BookSession:
         bid, ask = marks[LAST_BID] * tick, marks[LAST_ASK] * tick
         return Public(
             float(marks[MID] * tick), float(bid), float(ask), self.tables.depth * np.array([tick, lot]),
-            float(self.market.history.volume[0] * lot), False,
+            float(self.market.history.volume[0] * lot), bool(halted(self.venue.floor)),
         )  # fmt: skip
 
     @property

@@ -1,7 +1,8 @@
 """How kernels are compiled and cached.
 
 Numba's disk cache sees a change in a kernel's own file but not in the file of a kernel that it calls. The cache
-folder is therefore named by a hash of every kernel source of the project: a changed kernel is never served stale.
+folder is therefore named by a hash of this package's sources, whose constants are compiled in, and of every other
+source with a kernel: a changed kernel is never served stale.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ def cache_folder() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted(_HERE.parent.rglob("*.py")):
         text = source.read_bytes()
-        if any(mark in text for mark in _MARKS):
+        if source.parent == _HERE or any(mark in text for mark in _MARKS):
             digest.update(text)
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or _HERE / "__pycache__")
     if not os.access(base if base.exists() else base.parent, os.W_OK):
@@ -74,6 +75,22 @@ def policy_kernel(function: Callable[..., Any]) -> Any:
         return numba.njit(POLICY_SIGNATURE, cache=True)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def sealed(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a large kernel on its own, with one signature of plain numbers.
+
+    A kernel's code is otherwise compiled again into each kernel that calls it, and into their callers. A handle holds
+    a sealed one as a value (its address), so that callers contain only the call. It makes no arrays.
+    """
+
+    def seal(function: Callable[..., Any]) -> Any:
+        warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)
+        dispatcher = lean_kernel(function)
+        dispatcher.signature, dispatcher.__deepcopy__ = signature, lambda memo: dispatcher
+        return dispatcher
+
+    return seal
 
 
 def inlined(function: Callable[..., Any]) -> Any:

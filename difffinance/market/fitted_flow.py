@@ -239,7 +239,7 @@ def rest(floor, flow, ts, side, price, quantity, owner):  # type: ignore[no-unty
     top = floor.top
     if price < max(top[LOW], 1) or price > top[HIGH] or not 0 <= price - top[BASE] < top[WIDTH]:
         return np.int64(-1)
-    order = submit(floor, ts, LIMIT, side, price, quantity, owner)[1]
+    order = submit(floor, ts, LIMIT, side, price, quantity, owner)
     if floor.orders[order].quantity == 0:
         return np.int64(-1)
     flow.live[flow.live_count[0]] = order
@@ -317,7 +317,7 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
     if best < 0 or best >= floor.top[WIDTH]:
         return
     quantity = take_quantity(floor, flow.tables[0], rng, side, best)
-    order = submit(floor, ts, MARKET, -side, _NONE, quantity, owner)[1]
+    order = submit(floor, ts, MARKET, -side, _NONE, quantity, owner)
     spawn(
         flow.agenda,
         flow.due,

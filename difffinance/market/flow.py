@@ -186,7 +186,7 @@ def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     price = int(price)
     if price < max(top[LOW], 1) or price > top[HIGH] or not 0 <= price - top[BASE] < top[WIDTH]:
         return
-    order_id = submit(floor, ts, LIMIT, side, price, quantity, owner)[1]
+    order_id = submit(floor, ts, LIMIT, side, price, quantity, owner)
     if floor.orders[order_id].quantity > 0:
         flow.live[flow.live_count[0]] = order_id
         flow.live_count[0] += 1

@@ -5,7 +5,7 @@ copied, and each array counted, at every call. A `Handle` writes the arrays' add
 block of memory once; a kernel takes the block's address, and `floor.orders` reads as before. The handle keeps the
 arrays alive; `bind` exchanges them in place (after growth), so that other handles may point to it.
 
-Fields: C-contiguous arrays, generators, compiled policies, handles, and named tuples of these.
+Fields: C-contiguous arrays, generators, compiled policies and sealed kernels, handles, and named tuples of these.
 """
 
 import copy
@@ -26,11 +26,10 @@ from numba.extending import NativeValue, intrinsic, register_model, unbox
 
 from difffinance.market.compiled import POLICY_SIGNATURE
 
-_POLICY = types.FunctionType(POLICY_SIGNATURE)
 _BIT_GENERATOR_FIELDS = (
     "parent", "state_address", "state", "fnptr_next_uint64", "fnptr_next_uint32", "fnptr_next_double", "bit_generator",
 )  # fmt: skip
-_GENERATOR_WORDS, _POLICY_WORDS = len(_BIT_GENERATOR_FIELDS) + 2, 3
+_GENERATOR_WORDS, _FUNCTION_WORDS = len(_BIT_GENERATOR_FIELDS) + 2, 3
 
 
 class HandleType(types.Type):
@@ -55,7 +54,7 @@ def _words(kind: Any) -> int:
         return 1
     if isinstance(kind, types.Array):
         return 5 + 2 * kind.ndim
-    return _POLICY_WORDS if isinstance(kind, types.FunctionType) else _GENERATOR_WORDS
+    return _FUNCTION_WORDS if isinstance(kind, types.FunctionType) else _GENERATOR_WORDS
 
 
 @register_model(HandleType)
@@ -148,11 +147,12 @@ class Handle:
             kind, numbers = _field(value)
             fields.append((name, kind, -1))
             words += numbers
-        return _handle_type(type(held).__name__, tuple(fields)), words
+        return handle_type(type(held).__name__, tuple(fields)), words
 
 
 @lru_cache(maxsize=256)
-def _handle_type(name: str, fields: tuple[tuple[str, Any, int], ...]) -> HandleType:
+def handle_type(name: str, fields: tuple[tuple[str, Any, int], ...]) -> HandleType:
+    """Return the type of a handle from (field, dtype, dimensions) of its arrays and (field, type, -1) of the rest."""
     kinds = tuple((field, kind if axes < 0 else _array_type(kind, axes)) for field, kind, axes in fields)
     return HandleType(name, kinds)
 
@@ -169,8 +169,9 @@ def _field(value: Any) -> tuple[Any, list[int]]:
     if isinstance(value, np.random.Generator):
         return types.npy_rng, _generator_words(value)
     if isinstance(value, Dispatcher):
-        addresses = _get_wrapper_address(value, POLICY_SIGNATURE), id(value), _get_jit_address(value, POLICY_SIGNATURE)
-        return _POLICY, list(addresses)
+        signature = getattr(value, "signature", POLICY_SIGNATURE)
+        addresses = _get_wrapper_address(value, signature), id(value), _get_jit_address(value, signature)
+        return types.FunctionType(signature), list(addresses)
     raise TypeError(f"a handle cannot hold {type(value).__name__}.")
 
 

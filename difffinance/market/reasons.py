@@ -29,6 +29,12 @@ NOT_FILLABLE = 25
 SELF_TRADE = 26
 NOT_UNCROSSED = 27
 NEEDS_BOOK = 28
+CLOSED = 29
+TICK_SIZE = 30
+LOT_SIZE = 31
+ORDER_BAND = 32
+MOVING_BAND = 33
+SHORT_SALE = 34
 
 NAMES = (
     "ok",
@@ -60,4 +66,10 @@ NAMES = (
     "self_trade",
     "not_uncrossed",
     "quotes_need_a_book",
+    "closed",
+    "tick_size",
+    "lot_size",
+    "order_band",
+    "moving_band",
+    "short_sale",
 )

@@ -8,8 +8,9 @@ from decimal import Decimal
 
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
+from difffinance.market.enforcement import daily_limits
 from difffinance.market.rulebooks import NAMES, get_rulebook
-from difffinance.market.rulebooks.parts import BandQuestion, PercentBand
+from difffinance.market.rulebooks.parts import BandQuestion, FeeTable, PercentBand
 from difffinance.market.rulebooks.rulebook import Rulebook
 
 __all__ = ["NAMES", "Rulebook", "SessionRules", "get_rulebook", "price_band", "sellable", "session_rules"]
@@ -47,25 +48,34 @@ def price_band(previous_close: Decimal, fraction: Decimal, tick_size: Decimal) -
 
 
 def session_rules(config: MarketConfig, previous_close: float | None = None) -> SessionRules:
-    """Return the rules of a session after `previous_close` (default: the start price), from the configuration."""
+    """Return the rules of a session after `previous_close` (default: the start price), from the configuration.
+
+    The fees are shares of value: what a rulebook adds by the order (minima, rounding) is not in them.
+    """
     tick, lot = Decimal(str(config.tick_size)), Decimal(str(config.lot_size))
     close = Decimal(str(config.start_price if previous_close is None else previous_close))
     if close % tick:
         raise InputError(f"previous close {close} is off the tick grid. Allowed: multiples of {tick}.")
-    lower = upper = None
-    if config.price_limit is not None:
-        low, high = price_band(close, Decimal(str(config.price_limit)), tick)
-        lower, upper = int(low / tick), int(high / tick)
+    rulebook = get_rulebook(config.rulebook, config.date)
+    band = daily_limits(config, rulebook, close)
+    if rulebook.name == "none" and config.price_limit is not None:
+        band = price_band(close, Decimal(str(config.price_limit)), tick)
+    lower, upper = (None, None) if band is None else (-int(-band[0] // tick), int(band[1] // tick))
 
     def lots(units: float | None) -> int:
         return UNLIMITED if units is None else int(Decimal(str(units)) // lot)
 
-    position = lots(config.max_position)
-    short = config.short_allowed and not config.t_plus_one
+    position, most = lots(config.max_position), lots(config.max_order)
+    t_plus_one = config.t_plus_one or rulebook.t_plus_one
+    short = config.short_allowed and rulebook.short_sales and not t_plus_one
     fee = config.fee_bps / 1e4
+    duties = rulebook.fee_table or FeeTable()
+    both = duties.handling + duties.management + duties.transfer
     return SessionRules(
-        tick, lot, lower, upper, -position if short else 0, position, lots(config.max_order), lots(config.max_open),
-        config.max_leverage, config.max_resting_orders, config.t_plus_one, fee, fee,
+        tick, lot, lower, upper, -position if short else 0, position,
+        most if rulebook.lots.most is None else min(most, lots(rulebook.lots.most)), lots(config.max_open),
+        config.max_leverage, config.max_resting_orders, t_plus_one,
+        fee + float(both + duties.stamp_buy), fee + float(both + duties.stamp_sell),
     )  # fmt: skip
 
 

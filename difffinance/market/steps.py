@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difffinance.market.compiled import kernel
-from difffinance.market.floor import EVENTS, MID, act_all, mark, roomy
+from difffinance.market.floor import EVENTS, MID, act_all, carry_on, mark, roomy
 from difffinance.market.flow import LOG_VALUE, activity, run_until
 from difffinance.market.layout import BASE, FILLS, WIDTH
+from difffinance.market.supervision import ACTIVE
 from difffinance.market.views import ACTIVITY as VIEW_ACTIVITY
 from difffinance.market.views import (
     DECAY,
@@ -162,8 +163,11 @@ def advance(market):  # type: ignore[no-untyped-def]
             market.sent_valid[0], market.sent_at[0],
         )  # fmt: skip
         progress[ARRIVED] = last
-    if not run_until(floor, market.flow, market.rng_flow, (progress[STEP] + 1) * seconds, seats):
+    end = (progress[STEP] + 1) * seconds
+    if not run_until(floor, market.flow, market.rng_flow, end, seats):
         return False
+    if floor.rules[ACTIVE]:
+        carry_on(floor, np.int64(np.floor(end * 1e9)))
     for k in range(1, len(market.sent)):
         market.sent[k - 1] = market.sent[k]
         market.sent_valid[k - 1] = market.sent_valid[k]

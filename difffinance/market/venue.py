@@ -6,8 +6,9 @@ import numpy as np
 
 from difffinance.config import MarketConfig
 from difffinance.market import reasons
+from difffinance.market.enforcement import supervise
 from difffinance.market.engine import Book
-from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, Floor, roomy
+from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, SEALED, Floor, roomy
 from difffinance.market.flow import new_flow, run_until
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import Flow
@@ -15,6 +16,7 @@ from difffinance.market.handles import Handle
 from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
+from difffinance.market.supervision import ACTIVE
 from difffinance.records import Array
 
 
@@ -39,6 +41,7 @@ class Venue:
         self.reach = int(NO_LIMIT) + config.flow.placement_max  # farthest price from the mid that anybody sends
         self.book = Book(low=rules.lower_ticks, high=rules.upper_ticks, capacity=4096)
         self.accounts = _accounts(config, rules, capital, inventory, start)
+        self.accounts |= supervise(config) | SEALED
         self.accounts["events"] = np.zeros(4096, EVENT)
         self.accounts["counts"] = np.zeros(2, np.int64)
         self.accounts["marks"] = np.array([start, np.ceil(start) - 1, np.floor(start) + 1])
@@ -65,8 +68,10 @@ class Venue:
         """Grow whatever that many more messages could need: log, orders, fills, window of prices."""
         book, counts = self.book, self.floor.counts
         if not roomy(self.floor_handle, messages):
-            self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + messages)
-            book.grow(int(counts[NEXT_ID]) + messages, messages)
+            self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + messages + 16)
+            book.grow(int(counts[NEXT_ID]) + messages, messages + 2)
+            if self.floor.rules[ACTIVE]:
+                self.accounts["paid_on"] = _room(self.accounts["paid_on"], len(book.orders))
         flow = self.flow
         self.flow = flow._replace(
             live=_room(flow.live, int(flow.live_count[0]) + messages + 1),

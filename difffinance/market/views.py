@@ -13,6 +13,7 @@ from difffinance.market.floor import (
     BOUGHT,
     BUY_FEE,
     CAPITAL,
+    EVENTS,
     LAST_ASK,
     LAST_BID,
     LEVERAGE,
@@ -29,6 +30,7 @@ from difffinance.market.floor import (
 )
 from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, read_depth, tables_of
 from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
+from difffinance.market.supervision import CLOSED, PAUSED, PHASE, REOPENING, STEP, tick_at
 
 # Places in `scale`, what the numbers are measured in and what is known about the flow.
 UNIT, SIGMA, ACTIVITY, DECAY, TEMPORARY, EXPONENT, PERMANENT, STEPS_LEFT, RISK_AVERSION = range(9)
@@ -65,6 +67,7 @@ _C_PARTICIPATION, _C_MIN, _C_MAX, _C_SELLABLE, _C_BUYABLE = (
 _C_UPPER, _C_LOWER, _C_LOT, _C_TICK, _C_T1, _C_SHORT = (
     _C["upper_limit"], _C["lower_limit"], _C["lot"], _C["tick"], _C["t_plus_one"], _C["short_allowed"]
 )  # fmt: skip
+_S_HALTED, _C_HALTED = STATE_INDEX["halted"], _C["halted"]
 _C_BUY_FEE, _C_SELL_FEE, _C_ORDER, _C_OPEN, _C_LEVERAGE, _C_LIMIT, _C_CAN_BUY, _C_CAN_SELL = (
     _C["buy_fee_bps"], _C["sell_fee_bps"], _C["max_order"], _C["max_open"], _C["max_leverage"], _C["price_limit"],
     _C["can_buy"], _C["can_sell"],
@@ -102,11 +105,13 @@ def push(values, newest):  # type: ignore[no-untyped-def]
 @kernel
 def remember(floor, history):  # type: ignore[no-untyped-def]
     """Close the step: push its return, flow and volume, and update the exponential means of each seat."""
-    signed, volume = 0.0, 0.0
-    for i in range(floor.top[FILLS]):
-        fill = floor.fills[i]
-        signed += floor.orders[fill.taker].side * fill.quantity
-        volume += fill.quantity
+    signed, volume, last = 0.0, 0.0, floor.top[FILLS]
+    for k in range(floor.counts[EVENTS] - 1, -1, -1):
+        event = floor.events[k]  # of side 0 where an auction traded: nobody took
+        for i in range(event.first_fill, last):
+            signed += event.side * floor.fills[i].quantity
+            volume += floor.fills[i].quantity
+        last = event.first_fill
     push(history.returns, np.log(floor.marks[MID] / history.last_mid[0]))
     history.last_mid[0] = floor.marks[MID]
     push(history.flow, signed)
@@ -163,6 +168,7 @@ def observe_public(floor, history, scale, depth, s):  # type: ignore[no-untyped-
     for k in range(len(history.volume)):
         s[_S_TRADED + k] = history.volume[k] / unit
     s[_S_UPPER], s[_S_LOWER] = band_distances(floor, sigma)
+    s[_S_HALTED] = 1.0 if halted(floor) else 0.0
 
 
 @kernel
@@ -206,7 +212,8 @@ def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-
     c[_C_SELLABLE] = max(min(min(free, held + max(reach, 0.0)) - sells, NO_LIMIT * unit) / unit, 0.0)
     c[_C_BUYABLE] = max(min(min(limits[MAX_POSITION], reach) - held - buys, NO_LIMIT * unit) / unit, 0.0)
     c[_C_UPPER], c[_C_LOWER] = band_distances(floor, sigma)
-    c[_C_LOT], c[_C_TICK] = 1.0 / unit, 1.0 / mid / sigma
+    c[_C_LOT] = floor.rules[STEP] / unit
+    c[_C_TICK] = tick_at(floor.rules, mid) / mid / sigma
     c[_C_T1] = limits[T_PLUS_ONE]
     c[_C_SHORT] = 1.0 if limits[MIN_POSITION] < 0 else 0.0
     c[_C_BUY_FEE], c[_C_SELL_FEE] = rates[BUY_FEE] * 1e4, rates[SELL_FEE] * 1e4
@@ -215,7 +222,16 @@ def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-
     # Locked at a limit: the best price of one side stands at the limit and the other side is empty.
     locked_up = floor.top[ASK] >= floor.top[WIDTH] and floor.top[BID] + floor.top[BASE] == floor.top[HIGH]
     locked_down = floor.top[BID] < 0 and floor.top[ASK] + floor.top[BASE] == floor.top[LOW]
-    c[_C_CAN_BUY], c[_C_CAN_SELL] = 0.0 if locked_up else 1.0, 0.0 if locked_down else 1.0
+    stopped = halted(floor)
+    c[_C_CAN_BUY], c[_C_CAN_SELL] = 0.0 if locked_up or stopped else 1.0, 0.0 if locked_down or stopped else 1.0
+    c[_C_HALTED] = 1.0 if stopped else 0.0
+
+
+@kernel
+def halted(floor):  # type: ignore[no-untyped-def]
+    """Return whether no order trades now: a pause with its reopening auction, or the end of the day."""
+    phase = floor.session[PHASE]
+    return phase in (PAUSED, REOPENING, CLOSED)
 
 
 @kernel

@@ -9,9 +9,12 @@ from decimal import Decimal
 
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.market import reasons
-from difffinance.market.matching import CANCEL, LIMIT
+from difffinance.market.matching import AUCTION, CANCEL, CONTINUOUS, HALTED, LIMIT
 from difffinance.market.reference import ReferenceBook
 from difffinance.market.rules import SessionRules, price_band, session_rules
+from difffinance.market.settlement import PHASE_CHANGE
+from difffinance.market.supervision import CLOSED, CLOSING_AUCTION, LIMIT_STATE, OPEN, REOPENING
+from difffinance.simulation.audit_venue import VenueAudit
 from difffinance.simulation.episode import Episode
 
 _ACCEPTED = (reasons.OK, reasons.NO_LIQUIDITY)
@@ -36,14 +39,16 @@ class _Audit:
         self.best: dict[int, int] = {}
         self.mid = 0.0
         self.band: tuple[Decimal, Decimal] | None = None
-        if market.price_limit is not None:
+        named = market.rulebook != "none"
+        self.venue = VenueAudit(market, self.book, self._check) if named else None
+        if market.price_limit is not None and not named:
             tick, close = Decimal(str(market.tick_size)), Decimal(str(market.start_price))
             self.band = price_band(close, Decimal(str(market.price_limit)), tick)
 
     def run(self) -> Counter[str]:
         """Replay everything."""
         for order_id, side, price, quantity, owner in self.episode.opening.tolist():
-            self._send(LIMIT, order_id, side, price, quantity, owner)
+            self._send(-1, LIMIT, order_id, side, price, quantity, owner)
         for events, fills in zip(self.episode.events, self.episode.fills, strict=True):
             start = len(self.book.trades)
             for event in events.tolist():
@@ -57,10 +62,24 @@ class _Audit:
         self, ts: int, kind: int, side: int, order_id: int, price: int, quantity: int, owner: int, code: int,
         done: int, first_fill: int,
     ) -> None:  # fmt: skip
+        if kind == PHASE_CHANGE:
+            self._change_phase(ts, code)
+            return
+        self._message(ts, kind, side, order_id, price, quantity, owner, code, done)
+        if self.venue is not None:
+            self.venue.settled(ts)
+
+    def _message(
+        self, ts: int, kind: int, side: int, order_id: int, price: int, quantity: int, owner: int, code: int, done: int
+    ) -> None:
         if code not in _ACCEPTED:
             self._check(done == 0, "a refused message changed the book")
+            if self.venue is not None:
+                self.venue.refused(ts, code)
             return
         if kind == CANCEL:
+            if self.venue is not None:
+                self.venue.carry_on(ts)
             self._check(self.owner.get(order_id) == owner, "cancelled the order of another")
             self._check(self.book.cancel(order_id, quantity).quantity == done, "cancelled another quantity")
             self._look()
@@ -69,7 +88,31 @@ class _Audit:
             self._check_order(kind, side, quantity, owner)
         if kind == LIMIT:
             self._check_price(price)
-        self._send(kind, order_id, side, price, quantity, owner)
+        if self.venue is not None:
+            self.venue.order(ts, kind, side, price, quantity, self._left_to_sell(owner))
+        self._send(ts, kind, order_id, side, price, quantity, owner)
+
+    def _left_to_sell(self, owner: int) -> int | None:
+        if owner >= len(self.held):
+            return None
+        return self.held[owner] - sum(o.quantity for o in self.book.orders.values() if o.owner == owner and o.side < 0)
+
+    def _change_phase(self, ts: int, phase: int) -> None:
+        if self.venue is None:
+            self._check(False, "a phase without a rulebook")
+            return
+        gathered = self.venue.phase in (REOPENING, CLOSING_AUCTION)
+        if gathered and phase in (OPEN, CLOSED):
+            start = len(self.book.trades)
+            self.venue.uncross(ts)
+            for seller, buyer, at, traded in self.book.trades[start:]:
+                self._exchange(buyer, self.owner[buyer], 1, at, traded)
+                self._exchange(seller, self.owner[seller], -1, at, traded)
+            self._look()
+        self.venue.change_phase(ts, phase)
+        gathers = phase in (REOPENING, CLOSING_AUCTION)
+        code = self.book.set_phase(CONTINUOUS if phase <= LIMIT_STATE else AUCTION if gathers else HALTED)
+        self._check(code == reasons.OK, "trading went on with a crossed book")
 
     def _check_order(self, kind: int, side: int, quantity: int, seat: int) -> None:
         rules, held = self.rules, self.held[seat]
@@ -90,31 +133,39 @@ class _Audit:
             price = ticks * self.rules.tick_size
             self._check(self.band[0] <= price <= self.band[1], "price_limit")
 
-    def _send(self, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> None:
+    def _send(self, ts: int, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> None:
         self.owner[order_id] = owner
         start = len(self.book.trades)
         self.book.place(kind, order_id, side, price, quantity, owner)
         for maker, _, at, traded in self.book.trades[start:]:
             self._check_price(at)
-            for party, sign in ((owner, side), (self.owner[maker], -side)):
-                if party < len(self.held):
-                    self._settle(party, sign, at, traded)
+            if self.venue is not None:
+                self.venue.trade(ts, at)
+            self._exchange(order_id, owner, side, at, traded)
+            self._exchange(maker, self.owner[maker], -side, at, traded)
         self._look()
+
+    def _exchange(self, order_id: int, party: int, sign: int, price: int, quantity: int) -> None:
+        if party < len(self.held):
+            self._settle(order_id, party, sign, price, quantity)
 
     def _look(self) -> None:
         bid, ask = self.book.best_bid, self.book.best_ask
-        if bid is not None and ask is not None:
+        if bid is not None and ask is not None and self.book.phase == CONTINUOUS:
             self._check(bid < ask, "the book crossed")
         # An empty side is valued at its last best price.
         self.best |= {s: p for s, p in ((1, bid), (-1, ask)) if p is not None}
         if len(self.best) == 2 and self.best[1] < self.best[-1]:
             self.mid = (self.best[1] + self.best[-1]) / 2
 
-    def _settle(self, seat: int, sign: int, price: int, quantity: int) -> None:
+    def _settle(self, order_id: int, seat: int, sign: int, price: int, quantity: int) -> None:
         self.held[seat] += sign * quantity
         self.cash[seat] -= sign * quantity * price
         self.bought[seat] += quantity if sign > 0 else 0
-        self.fees[seat] += price * quantity * self.money * self.market.fee_bps / 1e4
+        if self.venue is None:
+            self.fees[seat] += price * quantity * self.money * self.market.fee_bps / 1e4
+        else:
+            self.fees[seat] += float(self.venue.fees(order_id, sign, price * quantity))
         rules: SessionRules = self.rules
         self._check(rules.min_position <= self.held[seat] <= rules.max_position, "position_limit after a fill")
 

@@ -232,15 +232,17 @@ def _assemble(env: MarketEnvironment, first: dict[str, Any], notes: list[dict[st
 
 
 def _trades(env: MarketEnvironment, logged: list[Array], traded: list[Array]) -> pl.DataFrame:
-    events, fills = np.concatenate(logged), np.concatenate(traded)
-    # Ids are given out in sequence, so a taker's message is found by its id among the orders.
-    orders = events[events["kind"] != 1]
-    at = np.searchsorted(orders["order_id"], fills["taker"])
+    # The last message of a step before which no later trade was written is the one that traded.
+    rows = [
+        events[np.searchsorted(events["first_fill"], np.arange(len(fills)), side="right") - 1]
+        for events, fills in zip(logged, traded, strict=True)
+    ]
+    events, fills = np.concatenate(rows), np.concatenate(traded)
     return pl.DataFrame(
         {
-            "seconds": orders["ts"][at] / 1e9,
+            "seconds": events["ts"] / 1e9,
             "price": fills["price"] * env.config.tick_size,
             "quantity": fills["quantity"] * env.config.lot_size,
-            "side": orders["side"][at],
+            "side": events["side"],
         }
     )

@@ -11,11 +11,13 @@ from collections.abc import Callable
 import numpy as np
 
 from difffinance.agents.factory import AgentFactory
+from difffinance.config import MarketConfig
 from difffinance.market.environment import MarketEnvironment
 from difffinance.simulation import gymnasium_env, parallel_env, vector_env
 from difffinance.simulation.batch import simulate_batch
 
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed")
+VENUES = {"us.tier1": {}, "cn.main": {"start_price": 10.0}}  # all rules on
 TWENTY = [KINDS[i % 4] for i in range(20)]
 
 
@@ -86,6 +88,10 @@ def main() -> None:
     print(
         f"batch: 20 agents x 1000 steps in {batch * 1e3:.1f} ms per episode, {reference * 1000 / batch:.0f} x step API"
     )
+    for rulebook, prices in VENUES.items():
+        market = MarketConfig(rulebook=rulebook, session_seconds=14400, **prices)
+        ruled = seconds(lambda m=market: simulate_batch(TWENTY, market=m, episodes=10, num_steps=1000, seed=1)) / 10
+        print(f"batch under {rulebook}: {ruled * 1e3:.1f} ms per episode, {ruled / batch:.2f} x without a rulebook")
     print(f"step API: {20 / reference:,.0f} agent-steps/s, {reference * 1e6:.0f} us per step of 20 agents")
     print(f"Gymnasium: {1 / one:,.0f} steps/s ({reference / one:.1f} x step API of 20 agents)")
     print(f"Gymnasium, 64 markets: {1 / many:,.0f} steps/s ({reference / many:.1f} x step API of 20 agents)")

@@ -1,0 +1,233 @@
+"""Turns a rulebook into what the kernels of `supervision` read: whole ticks, lots, nanoseconds and hundredths."""
+
+import datetime as dt
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market import supervision as s
+from difffinance.market.rulebooks import get_rulebook
+from difffinance.market.rulebooks.parts import CENT, AveragePriceBand, FeeTable, PercentBand, StepBand, TradeBand
+from difffinance.market.rulebooks.rulebook import Rulebook
+from difffinance.records import Array
+
+NANOSECONDS = 1_000_000_000
+
+
+def exact(value: float) -> Decimal:
+    """Return a configured number as the decimal it was written as."""
+    return Decimal(str(value))
+
+
+def rulebook_of(config: MarketConfig) -> Rulebook:
+    """Return the rulebook that a configuration names."""
+    return get_rulebook(config.rulebook, config.date)
+
+
+def daily_limits(config: MarketConfig, rulebook: Rulebook, close: Decimal) -> tuple[Decimal, Decimal] | None:
+    """Return the price limits of the whole day; None without any (bands that move are not among them)."""
+    if not isinstance(rulebook.band, PercentBand | StepBand):
+        return None
+    lower, upper = rulebook.price_band(close, listing_day=config.listing_day)
+    return None if lower is None or upper is None else (lower, upper)
+
+
+def trading_day(rulebook: Rulebook) -> list[tuple[int, int, int, str]]:
+    """Return the stretches of the simulated day: start and end in trading seconds, local start in seconds, kind.
+
+    It begins with the first continuous stretch, leaves breaks out, and ends with the closing auction.
+    """
+    day: list[tuple[int, int, int, str]] = []
+    for part in rulebook.sessions:
+        if part.kind == "break" or part.kind == "fixed_price" or (part.kind == "auction" and not day):
+            continue
+        start, end = (_seconds(dt.time.fromisoformat(clock)) for clock in (part.start, part.end))
+        at = day[-1][1] if day else 0
+        day.append((at, at + end - start, start, part.kind))
+    return day
+
+
+def local_time(day: list[tuple[int, int, int, str]], second: int) -> dt.time:
+    """Return the venue's time of the day at a trading second."""
+    start, _, clock, _ = next((part for part in day if part[0] <= second < part[1]), day[-1])
+    clock += second - start
+    return dt.time(clock // 3600, clock // 60 % 60, clock % 60)
+
+
+def supervise(config: MarketConfig) -> dict[str, Array]:
+    """Return the arrays of a session's supervision by their names in `floor.Floor`."""
+    rulebook = rulebook_of(config)
+    rules, session = np.zeros(s.RULES, np.int64), np.zeros(s.SESSION, np.int64)
+    rules[[s.LEAST, s.STEP, s.MOST, s.MOST_MARKET]] = 1, 1, s.FOREVER, s.FOREVER
+    session[[s.UNTIL, s.RESUME, s.MEAN_COUNT, s.LOWEST_TRADE]] = s.FOREVER, s.FOREVER, 1, s.FOREVER
+    if rulebook.name == "none":
+        return {
+            "rules": _pack(rules, [(s.TICKS, None, np.array([[s.FOREVER, 1]]))]),
+            "session": session,
+            "paid_on": np.zeros(1, np.int64),
+        }
+    if rulebook.pauses and config.listing_day is not None and config.listing_day <= rulebook.pauses.days:
+        raise InputError(
+            f"market.listing_day {config.listing_day}: pauses of new listings of {rulebook.name} are not simulated. "
+            f"Allowed: {rulebook.pauses.days + 1} and later, or none."
+        )
+    tick, close = exact(config.tick_size), int(exact(config.start_price) / exact(config.tick_size))
+    day = trading_day(rulebook)
+    _set_day(rules, config, rulebook, day)
+    _set_lots(rules, config, rulebook)
+    _set_fees(rules, config, rulebook.fee_table)
+    rules[s.ACTIVE], rules[s.CLOSE] = 1, close
+    if rulebook.collar:
+        rules[[s.COLLAR, s.COLLAR_TICKS]] = _shares(rulebook.collar.fraction), rulebook.collar.ticks
+    rules[s.SHORT_FALL] = _shares(rulebook.short_fall or Decimal(0))
+    rules[s.RISES] = bool(rulebook.breaker and rulebook.breaker.rises)
+    _set_band(rules, config, rulebook)
+    session[[s.LAST, s.MEAN_SUM, s.MEAN_SET]] = close, close, -s.HOLD_SECONDS
+    session[s.UNTIL] = rules[s.CLOSING]
+    session[s.RESTRICTED] = bool(rulebook.short_fall) and config.short_sales_restricted
+    tables = [
+        (s.TICKS, None, tick_steps(rulebook, tick)),
+        (s.WINDOWS, s.WINDOW_ROWS, band_windows(rulebook, day, exact(config.start_price))),
+        (s.BREAKER, s.LEVELS, _breaker(rulebook, day)),
+        (s.INDEX, s.INDEX_ROWS, _index_path(config)),
+    ]
+    return {"rules": _pack(rules, tables), "session": session, "paid_on": np.zeros(4096, np.int64)}
+
+
+def _pack(rules: Array, tables: list[tuple[int, int | None, Array]]) -> Array:
+    for place, rows, table in tables:
+        rules[place] = len(rules)
+        if rows is not None:
+            rules[rows] = len(table)
+        rules = np.append(rules, table.astype(np.int64).ravel())
+    return rules
+
+
+def _set_day(rules: Array, config: MarketConfig, rulebook: Rulebook, day: list[tuple[int, int, int, str]]) -> None:
+    length = day[-1][1]
+    if config.session_seconds > length:
+        raise InputError(
+            f"market.session_seconds is {config.session_seconds:g}, longer than the trading day of {rulebook.name}. "
+            f"Allowed: up to {length}."
+        )
+    auction = next((start for start, _, _, kind in day if kind == "auction"), length)
+    state = rulebook.limit_state
+    rules[[s.CLOSING, s.END]] = auction * NANOSECONDS, length * NANOSECONDS
+    rules[s.STATE_NS] = (state.state_seconds if state else 0) * NANOSECONDS
+    rules[s.PAUSE_NS] = (state.pause_seconds if state else 0) * NANOSECONDS
+    rules[s.REOPENING_NS] = round(config.reopening_seconds * NANOSECONDS)
+    rules[s.COOLING_NS] = (rulebook.cooling_seconds or 0) * NANOSECONDS
+
+
+def _set_lots(rules: Array, config: MarketConfig, rulebook: Rulebook) -> None:
+    lots, unit = rulebook.lots, exact(config.lot_size)
+    if unit % 1 and rulebook.lots.most is not None:
+        raise InputError(f"market.lot_size is {unit}; {rulebook.name} trades whole shares. Allowed: 1, 2, ...")
+
+    def whole(shares: int, name: str) -> int:
+        if Decimal(shares) % unit and unit % shares:
+            raise InputError(f"market.lot_size {unit} does not fit the {name} of {shares} shares of {rulebook.name}.")
+        return max(int(shares / unit), 1)
+
+    rules[s.LEAST], rules[s.STEP] = whole(lots.least, "smallest order"), whole(lots.step, "lot")
+    most = s.FOREVER if lots.most is None else int(lots.most // unit)
+    rules[s.MOST] = most
+    rules[s.MOST_MARKET] = most if lots.most_market is None else int(lots.most_market // unit)
+
+
+def _set_fees(rules: Array, config: MarketConfig, fees: FeeTable | None) -> None:
+    if fees is None:
+        raise InputError(f"the fees of {config.rulebook} on {config.date} are not in the tables. Take a later date.")
+    commission = exact(config.fee_bps) / 10_000
+    if fees.largest_commission is not None:
+        commission = min(commission, fees.largest_commission)
+    names = (s.COMMISSION, s.STAMP_BUY, s.STAMP_SELL, s.HANDLING, s.MANAGEMENT, s.TRANSFER)
+    values = (commission, fees.stamp_buy, fees.stamp_sell, fees.handling, fees.management, fees.transfer)
+    for place, value in zip(names, values, strict=True):
+        share = value * s.FEE_UNIT
+        if share % 1:
+            raise InputError(f"market.fee_bps {config.fee_bps} is too fine. Allowed: multiples of 0.001.")
+        rules[place] = int(share)
+    rules[s.FEE_ITEMS] = 1
+    rules[s.LEAST_COMMISSION] = int(fees.least_commission / CENT)
+    rules[s.STAMP_STEP] = int((fees.stamp_step or Decimal(0)) / CENT)
+    money = Fraction(exact(config.tick_size) * exact(config.lot_size) / CENT)
+    rules[s.MONEY_CENTS], rules[s.PER_MONEY] = money.numerator, money.denominator
+
+
+def _set_band(rules: Array, config: MarketConfig, rulebook: Rulebook) -> None:
+    band, close = rulebook.band, exact(config.start_price)
+    cents = Fraction(exact(config.tick_size) / CENT)
+    rules[s.CENTS], rules[s.PER_TICKS] = cents.numerator, cents.denominator
+    if isinstance(band, TradeBand):
+        rules[s.BAND], rules[s.BAND_WIDTH] = s.TRADE_BAND, _shares(band.fraction)
+    if isinstance(band, AveragePriceBand):
+        rules[s.BAND] = s.MEAN_BAND
+        rules[s.BAND_WIDTH] = _shares(band.high if close > band.high_from else band.middle)
+        if close < band.low_below:
+            rules[s.BAND_WIDTH], rules[s.BAND_CENTS] = _shares(band.low), int(band.low_money / CENT)
+
+
+def tick_steps(rulebook: Rulebook, tick: Decimal) -> Array:
+    """Return the rulebook's price steps in ticks: rows (up to and at this price, step)."""
+    rows = []
+    for end, step in rulebook.ticks.steps:
+        if step % tick and tick % step:
+            raise InputError(f"market.tick_size {tick} does not fit the price step {step} of {rulebook.name}.")
+        last = int(s.FOREVER) if end is None else int(end / tick) - (0 if rulebook.ticks.inclusive else 1)
+        rows.append((last, max(int(step / tick), 1)))
+    return np.array(rows, np.int64)
+
+
+def band_windows(rulebook: Rulebook, day: list[tuple[int, int, int, str]], close: Decimal) -> Array:
+    """Return when a moving band is in force: rows of first second, second after the last, factor of its width."""
+    band = rulebook.band
+    rows: list[list[int]] = []
+    if not isinstance(band, AveragePriceBand | TradeBand):
+        return np.zeros((0, 3), np.int64)
+    for second in range(0, day[-1][1], 60):
+        clock = local_time(day, second)
+        factor = 0 if rulebook.price_band(close, time=clock)[0] is None else 1
+        if factor and isinstance(band, AveragePriceBand):
+            factor = band.factor(close, clock)
+        if rows and rows[-1][2] == factor:
+            rows[-1][1] = second + 60
+        else:
+            rows.append([second, second + 60, factor])
+    return np.array(rows, np.int64)
+
+
+def _breaker(rulebook: Rulebook, day: list[tuple[int, int, int, str]]) -> Array:
+    if rulebook.breaker is None:
+        return np.zeros((0, 4), np.int64)
+    rows = []
+    for level in rulebook.breaker.levels:
+        until = int(s.FOREVER)
+        if level.until is not None:
+            local = _seconds(dt.time.fromisoformat(level.until))
+            start, _, clock, _ = next(part for part in reversed(day) if part[2] <= local)
+            until = (start + local - clock) * NANOSECONDS
+        rows.append((_shares(level.fraction), _span(level.minutes), until, _span(level.later)))
+    return np.array(rows, np.int64)
+
+
+def _index_path(config: MarketConfig) -> Array:
+    path = np.array([(round(at * NANOSECONDS), round(level * 1e6)) for at, level in config.index_path], np.int64)
+    if len(path) and (path[0, 0] > 0 or (np.diff(path[:, 0]) <= 0).any() or (path[:, 1] <= 0).any()):
+        raise InputError("market.index_path must start at second 0, go forward in time and stay above 0.")
+    return path.reshape(-1, 2)
+
+
+def _span(minutes: int | str | None) -> int:
+    return 0 if minutes is None else -1 if isinstance(minutes, str) else minutes * 60 * NANOSECONDS
+
+
+def _shares(fraction: Decimal) -> int:
+    return int(fraction * s.ONE)
+
+
+def _seconds(clock: dt.time) -> int:
+    return clock.hour * 3600 + clock.minute * 60 + clock.second

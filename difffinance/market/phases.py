@@ -1,0 +1,190 @@
+"""How a trading day goes on: seconds, limit states, pauses, call auctions, the close. Kernels.
+
+`carry_on` brings the day up to the time of a message before it is looked at, `look_around` draws the conclusions
+after it. What a phase allows is `supervision.venue_refusal`'s business; the book's own phase follows.
+"""
+
+import numpy as np
+
+from difffinance.market.auction import uncross
+from difffinance.market.compiled import lean_kernel, sealed
+from difffinance.market.layout import FILLS, tables_of
+from difffinance.market.layout import PHASE as BOOK_PHASE
+from difffinance.market.matching import AUCTION, CONTINUOUS
+from difffinance.market.matching import HALTED as BOOK_HALTED
+from difffinance.market.settlement import (
+    CARRY_ON,
+    EVENTS,
+    LAST_ASK,
+    LAST_BID,
+    PHASE_CHANGE,
+    address_of_floor,
+    floor_at,
+    mark,
+    settle,
+)
+from difffinance.market.supervision import (
+    BAND_HIGH,
+    BAND_LOW,
+    CLOSED,
+    CLOSING,
+    CLOSING_AUCTION,
+    END,
+    FOREVER,
+    HALTS,
+    INDEX_ROWS,
+    LAST,
+    LEVELS,
+    LIMIT_STATE,
+    LIMIT_STATES,
+    MEAN_COUNT,
+    MEAN_SET,
+    MEAN_SUM,
+    OPEN,
+    PAUSE_NS,
+    PAUSED,
+    PHASE,
+    REOPENING,
+    REOPENING_NS,
+    RESUME,
+    ROLL_COUNT,
+    ROLL_SUM,
+    SECOND,
+    SECOND_NS,
+    SPAN,
+    STATE_NS,
+    UNTIL,
+    at_limit,
+    breaker_call,
+    next_second,
+    note_trades,
+)
+
+
+@lean_kernel
+def carry_on(floor, ts):  # type: ignore[no-untyped-def]
+    """Carry the day on to `ts` where a second or a phase ends before."""
+    session = floor.session
+    if ts >= min(session[UNTIL], (session[SECOND] + 1) * SECOND_NS):
+        floor.carry_on(address_of_floor(floor), ts)
+
+
+@sealed(CARRY_ON)
+def carried_on(address, ts):  # type: ignore[no-untyped-def]
+    """Carry the day on: seconds pass, bands move, auctions trade, pauses begin and end when they are due."""
+    floor = floor_at(address)
+    session, rules = floor.session, floor.rules
+    while True:
+        due, second = session[UNTIL], (session[SECOND] + 1) * SECOND_NS
+        if second <= ts and second <= due:
+            next_second(rules, session)
+            if rules[INDEX_ROWS] > 0:
+                heed_breaker(floor, second)
+        elif due <= ts:
+            first = floor.top[FILLS]
+            if session[PHASE] == REOPENING or (session[PHASE] == CLOSING_AUCTION and due >= rules[END]):
+                trade_auction(floor)
+            change_phase(floor, due, first)
+        else:
+            return
+
+
+@lean_kernel
+def look_around(floor, ts, first):  # type: ignore[no-untyped-def]
+    """After a message: remember its trades, heed the breaker and the limit state."""
+    rules, session, top = floor.rules, floor.session, floor.top
+    if ts < 0 or session[PHASE] > LIMIT_STATE:
+        return
+    if top[FILLS] > first:
+        note_trades(rules, session, floor.fills, first, top[FILLS])
+        heed_breaker(floor, ts)
+    limit = session[PHASE] <= LIMIT_STATE and at_limit(rules, session, top)
+    if session[PHASE] == OPEN and limit:
+        session[LIMIT_STATES] += 1
+        until = min(ts + rules[STATE_NS], rules[CLOSING])
+        enter_phase(floor, ts, LIMIT_STATE, until, top[FILLS])
+    elif session[PHASE] == LIMIT_STATE and not limit:
+        enter_phase(floor, ts, OPEN, rules[CLOSING], top[FILLS])
+
+
+@lean_kernel
+def heed_breaker(floor, ts):  # type: ignore[no-untyped-def]
+    """Halt where the market-wide breaker says so."""
+    rules, session = floor.rules, floor.session
+    if rules[LEVELS] > 0 and session[PHASE] <= LIMIT_STATE:
+        length = breaker_call(rules, session, ts)
+        if length != 0:
+            pause(floor, ts, ts + length if length > 0 else FOREVER)
+
+
+@lean_kernel
+def pause(floor, ts, resume):  # type: ignore[no-untyped-def]
+    """Halt until `resume` (FOREVER: to the close); the reopening auction gathers orders before it ends."""
+    rules, session = floor.rules, floor.session
+    session[HALTS] += 1
+    session[RESUME] = resume
+    until = max(ts, resume - rules[REOPENING_NS])
+    if resume == FOREVER:
+        until = rules[END]
+    elif resume >= rules[CLOSING]:
+        until = rules[CLOSING]
+    enter_phase(floor, ts, PAUSED, until, floor.top[FILLS])
+
+
+@lean_kernel
+def change_phase(floor, ts, first):  # type: ignore[no-untyped-def]
+    """Go to the phase that is due at `ts`; `first` is the first trade of the auction that ends."""
+    rules, session = floor.rules, floor.session
+    phase = session[PHASE]
+    if ts >= rules[END]:
+        enter_phase(floor, ts, CLOSED, FOREVER, first)
+    elif ts >= rules[CLOSING]:
+        enter_phase(floor, ts, CLOSING_AUCTION, rules[END], first)
+    elif phase == LIMIT_STATE:
+        pause(floor, ts, ts + rules[PAUSE_NS])
+    elif phase == PAUSED:
+        enter_phase(floor, ts, REOPENING, session[RESUME], first)
+    else:
+        reopen(session, floor.marks)
+        enter_phase(floor, ts, OPEN, rules[CLOSING], first)
+
+
+@lean_kernel
+def trade_auction(floor):  # type: ignore[no-untyped-def]
+    """Let the gathered orders trade at one price."""
+    first = floor.top[FILLS]
+    for row in range(2):  # market orders end here, traded or not
+        order_id = np.int64(floor.waiting[row].first) if floor.waiting[row].quantity > 0 else np.int64(-1)
+        while order_id >= 0:
+            order = floor.orders[order_id]
+            floor.resting[order.owner, row] -= order.quantity
+            order_id = np.int64(order.next)
+    uncross(tables_of(floor), floor.session[LAST])
+    settle(floor, first, 0)
+    note_trades(floor.rules, floor.session, floor.fills, first, floor.top[FILLS])
+    mark(floor)
+
+
+@lean_kernel
+def reopen(session, marks):  # type: ignore[no-untyped-def]
+    """Start the five minutes of the moving bands anew: from the auction's price, or from the mid where none traded."""
+    traded = session[20 + 3 * (session[SECOND] % SPAN) + 1]
+    session[MEAN_SUM], session[MEAN_COUNT], session[MEAN_SET] = session[LAST], 1, session[SECOND]
+    if traded == 0:
+        session[MEAN_SUM], session[MEAN_COUNT] = marks[LAST_BID] + marks[LAST_ASK], 2
+    for k in range(SPAN):
+        session[20 + 3 * k] = session[21 + 3 * k] = 0
+    session[ROLL_SUM] = session[ROLL_COUNT] = session[BAND_LOW] = session[BAND_HIGH] = 0
+
+
+@lean_kernel
+def enter_phase(floor, ts, phase, until, first):  # type: ignore[no-untyped-def]
+    """Begin a phase, let the book respect it, and write it down."""
+    session, counts = floor.session, floor.counts
+    session[PHASE], session[UNTIL] = phase, until
+    gathers = phase in (REOPENING, CLOSING_AUCTION)
+    floor.top[BOOK_PHASE] = CONTINUOUS if phase <= LIMIT_STATE else AUCTION if gathers else BOOK_HALTED
+    event = floor.events[counts[EVENTS]]
+    event.ts, event.kind, event.side, event.order_id, event.owner = ts, PHASE_CHANGE, 0, -1, -1
+    event.price, event.quantity, event.code, event.done, event.first_fill = 0, 0, phase, 0, first
+    counts[EVENTS] += 1

@@ -1,0 +1,194 @@
+"""Who owns what on the trading floor, and the log: accounts, fees, settlement of trades. Kernels over flat arrays.
+
+Money is counted in ticks times lots (int64), so that cash and inventory, summed over the seats and the background
+(the last row), are conserved to the unit; fees are kept apart in quote currency and only seats pay them.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from difffinance.market.compiled import lean_kernel
+from difffinance.market.handles import handle_type
+from difffinance.market.layout import (
+    ASK,
+    BASE,
+    BID,
+    FILL,
+    FILLS,
+    LEVEL,
+    LIVE,
+    LOG,
+    ORDER,
+    RESERVE,
+    TIPS,
+    WAITING,
+    WIDTH,
+)
+from difffinance.market.supervision import FEE_ITEMS, fee_cents
+
+EVENT = np.dtype(
+    [("ts", "i8"), ("kind", "i4"), ("side", "i4"), ("order_id", "i8"), ("price", "i8"), ("quantity", "i8"),
+     ("owner", "i4"), ("code", "i4"), ("done", "i8"), ("first_fill", "i8")]
+)  # fmt: skip
+
+# Columns of `limits` (whole lots) and `rates` (floats), one row per seat.
+MIN_POSITION, MAX_POSITION, MAX_ORDER, MAX_OPEN, MAX_RESTING, T_PLUS_ONE = range(6)
+BUY_FEE, SELL_FEE, LEVERAGE, CAPITAL, MONEY = range(5)
+# Columns of `tally`, lots and ticks times lots of the step.
+BOUGHT, SOLD, PASSIVE, BOUGHT_VALUE, SOLD_VALUE, ASKED = range(6)
+# Places in `marks`: mid and last best prices in ticks; in `counts`: events written, next order id.
+MID, LAST_BID, LAST_ASK = range(3)
+EVENTS, NEXT_ID = range(2)
+# Kind of the log row of a change of phase: `code` is the new phase, price and `done` those of its call auction.
+PHASE_CHANGE: Any = np.int64(100)
+NONE: Any = np.int64(0)  # no price, or the whole quantity
+
+
+class Floor(NamedTuple):
+    """The book's arrays (as in `engine.Tables`), the accounts (N seats and the background), the log of a step."""
+
+    orders: Any
+    reserves: Any
+    levels: Any
+    bits: Any
+    waiting: Any
+    top: Any
+    fills: Any
+    log: Any
+    events: Any
+    counts: Any
+    marks: Any
+    cash: Any  # (N+1,) ticks times lots
+    inventory: Any  # (N+1,) lots
+    fees: Any  # (N+1,) quote currency
+    resting: Any  # (N+1, 2) lots open to buy, to sell
+    bought_today: Any  # (N+1,) lots
+    own_orders: Any  # (N, M) ids of a seat's resting orders
+    own_count: Any  # (N,)
+    tally: Any  # (N+1, 6)
+    refused: Any  # (N, reasons)
+    limits: Any  # (N, 6)
+    rates: Any  # (N, 5)
+    rules: Any  # what the venue enforces, and how the session stands: `supervision`
+    session: Any
+    paid_on: Any  # (orders,) ticks times lots that an order has paid fees on
+    submit: Any  # the sealed kernels of `floor`
+    withdraw: Any
+    carry_on: Any
+
+
+_WHOLE, _REAL, _N = np.dtype(np.int64), np.dtype(float), types.int64
+SUBMIT, WITHDRAW, CARRY_ON = types.int64(*[_N] * 7), types.void(_N, _N, _N, _N), types.void(_N, _N)
+_FLOOR = handle_type("Floor", (
+    ("orders", ORDER, 1), ("reserves", RESERVE, 1), ("levels", LEVEL, 2), ("bits", np.dtype(np.uint64), 2),
+    ("waiting", LEVEL, 1), ("top", _WHOLE, 1), ("fills", FILL, 1), ("log", LOG, 1), ("events", EVENT, 1),
+    ("counts", _WHOLE, 1), ("marks", _REAL, 1), ("cash", _WHOLE, 1), ("inventory", _WHOLE, 1), ("fees", _REAL, 1),
+    ("resting", _WHOLE, 2), ("bought_today", _WHOLE, 1), ("own_orders", _WHOLE, 2), ("own_count", _WHOLE, 1),
+    ("tally", _WHOLE, 2), ("refused", _WHOLE, 2), ("limits", _WHOLE, 2), ("rates", _REAL, 2), ("rules", _WHOLE, 1),
+    ("session", _WHOLE, 1), ("paid_on", _WHOLE, 1), ("submit", types.FunctionType(SUBMIT), -1),
+    ("withdraw", types.FunctionType(WITHDRAW), -1), ("carry_on", types.FunctionType(CARRY_ON), -1),
+))  # fmt: skip
+
+
+@intrinsic
+def floor_at(typingctx: Any, address: Any) -> Any:
+    """Return the floor at an address (int64): what a sealed kernel begins with."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return _FLOOR(types.int64), codegen
+
+
+@intrinsic
+def address_of_floor(typingctx: Any, floor: Any) -> Any:
+    """Return the address of a floor (int64); anything else is refused, as `floor_at` would misread it."""
+    if floor != _FLOOR:
+        raise TypeError(f"not a floor of this layout: {floor}")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(floor), codegen
+
+
+@lean_kernel
+def mark(floor):  # type: ignore[no-untyped-def]
+    """Refresh the mid and the last known best prices; an empty side keeps its last price."""
+    top, marks = floor.top, floor.marks
+    if top[BID] >= 0:
+        marks[LAST_BID] = top[BID] + top[BASE]
+    if top[ASK] < top[WIDTH]:
+        marks[LAST_ASK] = top[ASK] + top[BASE]
+    if marks[LAST_BID] < marks[LAST_ASK]:
+        marks[MID] = (marks[LAST_BID] + marks[LAST_ASK]) / 2
+
+
+@lean_kernel
+def roomy(floor, orders):  # type: ignore[no-untyped-def]
+    """Return whether the arrays have room for that many more messages, whatever they fill."""
+    top, counts = floor.top, floor.counts
+    # A message may end a pause first: rows of the phases, and two more fills.
+    return (
+        counts[EVENTS] + orders + 16 <= len(floor.events)
+        and counts[NEXT_ID] + orders <= len(floor.orders)
+        and top[FILLS] + top[LIVE] + top[TIPS] + orders + 2 <= len(floor.fills)
+    )
+
+
+@lean_kernel
+def settle(floor, start, side):  # type: ignore[no-untyped-def]
+    """Book the fills from `start` on: cash, inventory, fees, resting quantities and the step's tally.
+
+    `side` is that of the taker; 0 in a call auction, whose fills name the buyer as taker.
+    """
+    seats, orders = len(floor.own_count), floor.orders
+    for i in range(start, floor.top[FILLS]):
+        fill = floor.fills[i]
+        quantity, value = fill.quantity, fill.price * fill.quantity
+        buy, sell = (fill.maker, fill.taker) if side < 0 else (fill.taker, fill.maker)
+        buyer, seller = np.int64(orders[buy].owner), np.int64(orders[sell].owner)
+        # Market orders that waited for an auction rest no longer.
+        if side <= 0 and orders[buy].form != WAITING:
+            floor.resting[buyer, 0] -= quantity
+        if side >= 0 and orders[sell].form != WAITING:
+            floor.resting[seller, 1] -= quantity
+        if side != 0:
+            floor.tally[seller if side > 0 else buyer, PASSIVE] += quantity
+        floor.cash[buyer] -= value
+        floor.cash[seller] += value
+        floor.inventory[buyer] += quantity
+        floor.inventory[seller] -= quantity
+        floor.bought_today[buyer] += quantity
+        floor.tally[buyer, BOUGHT] += quantity
+        floor.tally[seller, SOLD] += quantity
+        floor.tally[buyer, BOUGHT_VALUE] += value
+        floor.tally[seller, SOLD_VALUE] += value
+        if buyer < seats:
+            floor.fees[buyer] += fee(floor.rules, floor.rates, floor.paid_on, buyer, buy, 1, value)
+        if seller < seats:
+            floor.fees[seller] += fee(floor.rules, floor.rates, floor.paid_on, seller, sell, -1, value)
+
+
+@lean_kernel
+def fee(rules, rates, paid_on, seat, order_id, side, value):  # type: ignore[no-untyped-def]
+    """Return what a trade adds to a seat's fees: those of the whole order so far, less what it has paid."""
+    if not rules[FEE_ITEMS]:
+        return value * rates[seat, MONEY] * rates[seat, BUY_FEE if side > 0 else SELL_FEE]
+    before = paid_on[order_id]
+    paid_on[order_id] = before + value
+    return (fee_cents(rules, side, before + value) - fee_cents(rules, side, before)) / 100.0
+
+
+@lean_kernel
+def write(floor, ts, kind, side, order_id, price, quantity, owner, code, done, first):  # type: ignore[no-untyped-def]
+    """Append one row to the event log."""
+    event = floor.events[floor.counts[EVENTS]]
+    event.ts, event.kind, event.side, event.order_id = ts, kind, side, order_id
+    event.price, event.quantity, event.owner, event.code = price, quantity, owner, code
+    event.done, event.first_fill = done, first
+    floor.counts[EVENTS] += 1

@@ -1,0 +1,276 @@
+"""A venue's rules inside the compiled market: which orders it takes now, its moving bands, and when it halts. Kernels.
+
+Everything is integers: ticks, lots, nanoseconds of trading since the opening (breaks take no time), fractions in
+1/10,000. `rules` holds what is in force, its tables packed behind the scalars (`enforcement` fills it from a
+`Rulebook`); `session` is the running state with the last five minutes behind it. `floor` asks `venue_refusal` about
+every order and tells `note_trades` what traded; phases change in `phases`.
+"""
+
+import numpy as np
+
+from difffinance.market import reasons
+from difffinance.market.compiled import inlined, lean_kernel
+from difffinance.market.layout import ASK, BASE, BID, WIDTH, next_down, next_up
+from difffinance.market.matching import LIMIT
+
+# Places in `rules`: lots; order price band; moving band; spans of time, ns; breaker; short sales; the day, ns; fees;
+# first place and rows of each table.
+(ACTIVE, LEAST, STEP, MOST, MOST_MARKET, COLLAR, COLLAR_TICKS, BAND, BAND_WIDTH, BAND_CENTS, CENTS, PER_TICKS, STATE_NS,
+ PAUSE_NS, REOPENING_NS, COOLING_NS, RISES, CLOSE, SHORT_FALL, CLOSING, END, FEE_ITEMS, COMMISSION, LEAST_COMMISSION,
+ STAMP_BUY, STAMP_SELL, STAMP_STEP, HANDLING, MANAGEMENT, TRANSFER, MONEY_CENTS, PER_MONEY, TICKS, WINDOWS,
+ WINDOW_ROWS, BREAKER, LEVELS, INDEX, INDEX_ROWS) = range(39)  # fmt: skip
+RULES = 39
+NO_BAND, MEAN_BAND, TRADE_BAND = range(3)  # values of BAND
+# Columns of the tables: price steps (up to and at this price, step); windows of the moving band (from, to, factor);
+# levels of the breaker (-1 ns: to the close); path of an index (ns, millionths of its previous close).
+BREAKER_FALL, BREAKER_NS, BREAKER_UNTIL, BREAKER_LATER = range(4)
+
+# Places in `session`: phase, when it is due to change, end of a pause; second of the day; last trade, lowest trade;
+# moving band (0: none) and what it is around, a sum over a count; when that was set; end of a cooling-off; highest
+# breaker level so far; whether short sales are restricted; sums of the last five minutes; row of the index path;
+# tallies; then three numbers a second (sum and count of trade prices, last price).
+(PHASE, UNTIL, RESUME, SECOND, LAST, LOWEST_TRADE, BAND_LOW, BAND_HIGH, MEAN_SUM, MEAN_COUNT, MEAN_SET, COOLING_UNTIL,
+ FIRED, RESTRICTED, ROLL_SUM, ROLL_COUNT, INDEX_AT, HALTS, COOLINGS, LIMIT_STATES) = range(20)  # fmt: skip
+SPAN = 301  # seconds kept: the present one and the five minutes before
+SESSION = 20 + 3 * SPAN
+# Values of PHASE. Continuous trading goes on in a limit state; orders gather in the two auctions.
+OPEN, LIMIT_STATE, REOPENING, CLOSING_AUCTION, PAUSED, CLOSED = range(6)
+
+HOLD_SECONDS, LEAST_CHANGE = 30, 100  # LULD plan V(A): a reference stays 30 s, and until the mean is 1/100 away
+FOREVER = np.int64(1) << 60
+ONE, MILLION, FEE_UNIT, SECOND_NS = 10_000, 1_000_000, 10_000_000, 1_000_000_000
+
+
+@inlined
+def tick_at(rules, price):  # type: ignore[no-untyped-def]
+    """Return the price step at a price."""
+    row = rules[TICKS]
+    while price > rules[row]:
+        row += 2
+    return rules[row + 1]
+
+
+@lean_kernel
+def lot_allowed(rules, side, quantity, held):  # type: ignore[no-untyped-def]
+    """Return whether the size of an order is allowed; `held` is what the seller has left to sell."""
+    if quantity >= rules[LEAST] and quantity % rules[STEP] == 0:
+        return True
+    if side > 0 or quantity > held:
+        return False
+    if rules[STEP] > 1:
+        return quantity % rules[STEP] == held % rules[STEP]
+    return quantity == held and held < rules[LEAST]
+
+
+@lean_kernel
+def whole_lots(rules, side, quantity, held):  # type: ignore[no-untyped-def]
+    """Return a wish in whole lots; a sale that comes within a lot of all that is held takes its odd shares along."""
+    if side < 0 and held <= quantity < held + rules[LEAST] and lot_allowed(rules, side, held, held):
+        return held
+    quantity -= quantity % rules[STEP]
+    return quantity if quantity >= rules[LEAST] else 0
+
+
+@inlined
+def half_up(numerator, denominator):  # type: ignore[no-untyped-def]
+    """Return a positive fraction rounded half up."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+@lean_kernel
+def fee_cents(rules, side, value):  # type: ignore[no-untyped-def]
+    """Return the fees of an order that has traded `value` (ticks times lots), in hundredths, item by item."""
+    if value <= 0:
+        return 0
+    money, unit = value * rules[MONEY_CENTS], rules[PER_MONEY] * FEE_UNIT
+    stamp = money * (rules[STAMP_BUY] if side > 0 else rules[STAMP_SELL])
+    step = rules[STAMP_STEP]
+    duty = half_up(stamp, unit) if step == 0 else -(-stamp // (unit * step)) * step
+    total = duty + max(half_up(money * rules[COMMISSION], unit), rules[LEAST_COMMISSION])
+    for item in (HANDLING, MANAGEMENT, TRANSFER):
+        total += half_up(money * rules[item], unit)
+    return total
+
+
+@lean_kernel
+def worst_price(top, levels, bits, side, quantity, limit):  # type: ignore[no-untyped-def]
+    """Return the last price at which an order would trade, or 0; `limit` in ticks."""
+    row = 1 if side > 0 else 0
+    index, worst = top[ASK] if side > 0 else top[BID], 0
+    while 0 <= index < top[WIDTH] and quantity > 0 and side * (index + top[BASE] - limit) <= 0:
+        worst = index + top[BASE]
+        quantity -= levels[row, index].quantity
+        index = next_up(bits[1], index + 1, top[WIDTH]) if side > 0 else next_down(bits[0], index - 1)
+    return worst
+
+
+@inlined
+def best_of(top, side):  # type: ignore[no-untyped-def]
+    """Return the best price of a side in ticks, 0 where it is empty."""
+    index = top[BID] if side > 0 else top[ASK]
+    return index + top[BASE] if 0 <= index < top[WIDTH] else 0
+
+
+@lean_kernel
+def collar_price(rules, top, last, side):  # type: ignore[no-untyped-def]
+    """Return the last price that the order price band allows: fractions of the reference, or some ticks if wider."""
+    reference = best_of(top, -side)
+    if reference == 0:
+        reference = best_of(top, side)
+    if reference == 0:
+        reference = last
+    step = tick_at(rules, reference)
+    edge = half_up(reference * (ONE + side * rules[COLLAR]), ONE * step) * step
+    wide = reference + side * rules[COLLAR_TICKS] * step
+    return max(edge, wide) if side > 0 else max(min(edge, wide), step)
+
+
+@lean_kernel
+def venue_refusal(floor, ts, kind, side, price, quantity, held, owned):  # type: ignore[no-untyped-def]
+    """Return which rule of the venue an order would break now, or 0. It may start a cooling-off (Hong Kong).
+
+    `held` is what its owner has left to sell; `owned` is False for the background, whose holding is not counted.
+    """
+    rules, session, top = floor.rules, floor.session, floor.top
+    if session[PHASE] == CLOSED:
+        return reasons.CLOSED
+    if session[PHASE] == PAUSED:
+        return reasons.HALTED
+    if quantity <= 0 or (kind == LIMIT and price <= 0):
+        return reasons.OK  # the book says what is wrong
+    if kind == LIMIT and price % tick_at(rules, price) != 0:
+        return reasons.TICK_SIZE
+    if quantity > (rules[MOST] if kind == LIMIT else rules[MOST_MARKET]):
+        return reasons.MAX_ORDER
+    if not lot_allowed(rules, side, quantity, held):
+        return reasons.LOT_SIZE
+    if session[PHASE] > LIMIT_STATE or ts < 0:
+        return reasons.OK
+    if rules[COLLAR] > 0 and kind == LIMIT and side * (price - collar_price(rules, top, session[LAST], side)) > 0:
+        return reasons.ORDER_BAND
+    if side < 0 and owned and session[RESTRICTED] and quantity > held and (kind != LIMIT or price <= best_of(top, 1)):
+        return reasons.SHORT_SALE
+    low, high = session[BAND_LOW], session[BAND_HIGH]
+    if high == 0:
+        return reasons.OK
+    limit = price if kind == LIMIT else side * FOREVER
+    if rules[BAND] == MEAN_BAND:
+        best = best_of(top, -side)
+        beyond = limit > high if side > 0 else limit < low
+        trades = best > 0 and side * (best - limit) <= 0
+        if (kind == LIMIT and beyond) or (trades and not low <= best <= high):
+            return reasons.MOVING_BAND
+        return reasons.OK
+    worst = worst_price(top, floor.levels, floor.bits, side, quantity, limit)
+    if worst == 0 or low <= worst <= high:
+        return reasons.OK
+    if session[COOLING_UNTIL] <= ts:
+        session[COOLING_UNTIL] = ts + rules[COOLING_NS]
+        session[COOLINGS] += 1
+    return reasons.MOVING_BAND
+
+
+@inlined
+def place_of(second):  # type: ignore[no-untyped-def]
+    """Return where the three numbers of a second lie in `session`."""
+    return 20 + 3 * (second % SPAN)
+
+
+@lean_kernel
+def note_trades(rules, session, fills, start, stop):  # type: ignore[no-untyped-def]
+    """Remember the fills from `start` to `stop`: last and lowest price, sums of the last five minutes."""
+    at = place_of(session[SECOND])
+    for i in range(start, stop):
+        price = fills[i].price
+        session[at] += price
+        session[at + 1] += 1
+        session[ROLL_SUM] += price
+        session[ROLL_COUNT] += 1
+        session[LAST] = price
+        session[LOWEST_TRADE] = min(session[LOWEST_TRADE], price)
+    if rules[SHORT_FALL] > 0 and session[LOWEST_TRADE] * ONE <= rules[CLOSE] * (ONE - rules[SHORT_FALL]):
+        session[RESTRICTED] = 1
+
+
+@lean_kernel
+def next_second(rules, session):  # type: ignore[no-untyped-def]
+    """Go on to the next second of the day and set the moving band anew."""
+    session[place_of(session[SECOND]) + 2] = session[LAST]
+    session[SECOND] += 1
+    at = place_of(session[SECOND])
+    earlier = session[at + 2]  # the last trade at least five minutes ago
+    session[ROLL_SUM] -= session[at]
+    session[ROLL_COUNT] -= session[at + 1]
+    session[at] = session[at + 1] = 0
+    if rules[BAND] != NO_BAND and session[PHASE] == OPEN and session[COOLING_UNTIL] <= session[SECOND] * SECOND_NS:
+        set_band(rules, session, earlier if earlier > 0 else rules[CLOSE])
+
+
+@lean_kernel
+def band_factor(rules, second):  # type: ignore[no-untyped-def]
+    """Return by how much the band's width is multiplied at a second of the day; 0: no band."""
+    for k in range(rules[WINDOW_ROWS]):
+        row = rules[WINDOWS] + 3 * k
+        if rules[row] <= second < rules[row + 1]:
+            return rules[row + 2]
+    return np.int64(0)
+
+
+@lean_kernel
+def set_band(rules, session, earlier):  # type: ignore[no-untyped-def]
+    """Set the moving band at the start of a second; `earlier` is the last trade five minutes ago."""
+    second = session[SECOND]
+    factor = band_factor(rules, second)
+    if factor == 0:
+        session[BAND_LOW] = session[BAND_HIGH] = 0
+    elif rules[BAND] == TRADE_BAND:
+        width = factor * rules[BAND_WIDTH]
+        session[BAND_LOW] = -(-earlier * (ONE - width) // ONE)
+        session[BAND_HIGH] = earlier * (ONE + width) // ONE
+    else:
+        mean_sum, mean_count = session[MEAN_SUM], session[MEAN_COUNT]
+        total, count = session[ROLL_SUM], session[ROLL_COUNT]
+        away = abs(total * mean_count - mean_sum * count) * LEAST_CHANGE >= mean_sum * count
+        if count > 0 and second - session[MEAN_SET] >= HOLD_SECONDS and away:
+            session[MEAN_SUM], session[MEAN_COUNT], session[MEAN_SET] = total, count, second
+        session[BAND_LOW], session[BAND_HIGH] = mean_band(rules, session[MEAN_SUM], session[MEAN_COUNT], factor)
+
+
+@lean_kernel
+def mean_band(rules, total, count, factor):  # type: ignore[no-untyped-def]
+    """Return the lowest and highest tick inside the bands around the mean `total / count`, half up to a cent."""
+    cents, ticks, width = rules[CENTS], rules[PER_TICKS], factor * rules[BAND_WIDTH]
+    low = half_up(total * cents * max(ONE - width, 0), count * ticks * ONE)
+    high = half_up(total * cents * (ONE + width), count * ticks * ONE)
+    if rules[BAND_CENTS] > 0 and factor * rules[BAND_CENTS] * count * ticks * ONE < width * total * cents:
+        money = factor * rules[BAND_CENTS] * count * ticks
+        low = max(half_up(total * cents - money, count * ticks), 0)
+        high = half_up(total * cents + money, count * ticks)
+    return -(-low * ticks // cents), high * ticks // cents
+
+
+@inlined
+def at_limit(rules, session, top):  # type: ignore[no-untyped-def]
+    """Return whether the best bid stands at the upper band or the best ask at the lower one (LULD)."""
+    ask = best_of(top, -1)
+    in_force = rules[BAND] == MEAN_BAND and session[BAND_HIGH] > 0
+    return in_force and (best_of(top, 1) >= session[BAND_HIGH] or 0 < ask <= session[BAND_LOW])
+
+
+@lean_kernel
+def breaker_call(rules, session, ts):  # type: ignore[no-untyped-def]
+    """Return for how long a market-wide breaker halts now, ns: 0 not, -1 to the close. The level counts as fired."""
+    level, base = session[LAST], rules[CLOSE]
+    if rules[INDEX_ROWS] > 0:
+        while session[INDEX_AT] + 1 < rules[INDEX_ROWS] and rules[rules[INDEX] + 2 * session[INDEX_AT] + 2] <= ts:
+            session[INDEX_AT] += 1
+        level, base = rules[rules[INDEX] + 2 * session[INDEX_AT] + 1], MILLION
+    for number in range(rules[LEVELS], session[FIRED], -1):
+        row = rules[BREAKER] + 4 * (number - 1)
+        down = level * ONE <= base * (ONE - rules[row + BREAKER_FALL])
+        up = rules[RISES] and level * ONE >= base * (ONE + rules[row + BREAKER_FALL])
+        length = rules[row + BREAKER_NS] if ts < rules[row + BREAKER_UNTIL] else rules[row + BREAKER_LATER]
+        if (down or up) and length != 0:
+            session[FIRED] = number
+            return length
+    return np.int64(0)

@@ -1,0 +1,28 @@
+from difffinance.market import compiled
+
+
+def test_what_is_compiled_in_names_the_folder(tmp_path, monkeypatch):
+    market, agents = tmp_path / "market", tmp_path / "agents"
+    market.mkdir(), agents.mkdir()
+    monkeypatch.setattr(compiled, "_HERE", market)
+    folder, seen = compiled.cache_folder.__wrapped__, set()
+    seen.add(folder())
+    for path, text in (
+        (market / "reasons.py", "HALTED = 22"),
+        (market / "reasons.py", "HALTED = 23"),  # a constant, in a file without kernels
+        (agents / "maker.py", "@policy_kernel\ndef act(): ..."),
+    ):
+        path.write_text(text)
+        seen.add(folder())
+    assert len(seen) == 4
+    (agents / "maker.py").with_name("plain.py").write_text("WIDTH = 3")
+    assert folder() in seen
+
+
+def test_a_sealed_kernel_stays_one_in_copies():
+    import copy
+
+    from difffinance.market.floor import SEALED
+
+    for kernel in SEALED.values():
+        assert copy.deepcopy(kernel) is kernel

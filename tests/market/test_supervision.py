@@ -1,0 +1,126 @@
+"""The kernels' integers against the rulebooks' decimals, on random orders of every venue."""
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market import supervision as s
+from difffinance.market.enforcement import local_time, supervise, trading_day
+from difffinance.market.rules import get_rulebook
+
+DAY = "2025-06-02"
+VENUES = {
+    "cn.main": ("0.01", "10"), "cn.star": ("0.01", "10"), "cn.bse": ("0.01", "10"), "us.tier1": ("0.01", "100"),
+    "us.tier2": ("0.01", "0.5"), "hk.mid": ("0.001", "7.77"), "jp": ("1", "2990"),
+}  # fmt: skip
+
+
+def market(rulebook, **fields):
+    tick, close = VENUES[rulebook]
+    fields = {"tick_size": float(tick), "start_price": float(close), "session_seconds": 14400} | fields
+    return MarketConfig(rulebook=rulebook, date=DAY, **fields)
+
+
+def rules_of(rulebook, **fields):
+    return supervise(market(rulebook, **fields))["rules"], get_rulebook(rulebook, DAY)
+
+
+@pytest.mark.parametrize("rulebook", VENUES)
+def test_sizes_and_prices_are_judged_alike(rulebook):
+    rules, book = rules_of(rulebook)
+    rng, tick = np.random.default_rng(0), Decimal(VENUES[rulebook][0])
+    answers = []
+    for _ in range(400):
+        side, quantity = int(rng.choice([-1, 1])), int(rng.choice([rng.integers(1, 500), 100 * rng.integers(1, 9)]))
+        held = int(rng.choice([0, rng.integers(1, 600), quantity]))
+        if side < 0 and book.lots.owned and 0 < held < quantity:
+            continue  # what is not held is refused before its size is looked at
+        mine = bool(s.lot_allowed(rules, side, quantity, held))
+        assert mine == book.quantity_allowed(side, quantity, held), (side, quantity, held)
+        answers.append(mine)
+        price = int(rng.integers(1, 40_000))
+        step = book.tick_size(price * tick)
+        assert s.tick_at(rules, price) == max(int(step / tick), 1)
+    assert all(answers) == (book.lots.step == book.lots.least == 1)
+
+
+@pytest.mark.parametrize("rulebook", VENUES)
+def test_fees_are_the_same_to_the_cent(rulebook):
+    rules, book = rules_of(rulebook, fee_bps=2.5)
+    rng, tick = np.random.default_rng(1), Decimal(VENUES[rulebook][0])
+    for value in rng.integers(1, 10**9, 200).tolist():
+        for side in (1, -1):
+            fees = book.fees(side, value * tick, 1, "0.00025")
+            assert s.fee_cents(rules, side, value) == fees.total * 100
+    assert s.fee_cents(rules, 1, 0) == 0
+
+
+@pytest.mark.parametrize("close", ["0.12", "0.5", "0.75", "3.00", "3.01", "250"])
+@pytest.mark.parametrize("rulebook", ["us.tier1", "us.tier2"])
+def test_bands_around_a_mean_are_the_same(rulebook, close):
+    rules, book = rules_of(rulebook, start_price=float(close), session_seconds=23400)
+    rng, day = np.random.default_rng(2), trading_day(book)
+    for _ in range(100):
+        count, second = int(rng.integers(1, 50)), int(rng.integers(0, 23400))
+        total = int(count * float(close) * 100 * rng.uniform(0.8, 1.2)) + 1
+        mean = Decimal(total) / count / 100
+        lower, upper = book.price_band(mean, time=local_time(day, second), previous_close=close)
+        low, high = s.mean_band(rules, total, count, s.band_factor(rules, second))
+        assert (low, high) == (lower * 100, upper * 100)
+
+
+@pytest.mark.parametrize(
+    ("rulebook", "windows"),
+    [
+        ("us.tier1", [[0, 21900, 1], [21900, 23400, 2]]),
+        ("us.tier2", [[0, 21900, 1], [21900, 23400, 2]]),  # a close of 0.50: doubled too
+        ("hk.mid", [[0, 900, 0], [900, 9000, 1], [9000, 9900, 0], [9900, 18600, 1], [18600, 20400, 0]]),
+    ],
+)
+def test_when_moving_bands_are_in_force(rulebook, windows):
+    rules, _ = rules_of(rulebook)
+    rows = rules[rules[s.WINDOWS] : rules[s.WINDOWS] + 3 * rules[s.WINDOW_ROWS]].reshape(-1, 3)
+    assert rows.tolist() == windows
+
+
+@pytest.mark.parametrize("fired", [0, 1, 2])
+@pytest.mark.parametrize("rulebook", ["us.tier1", "cn.main"])
+def test_the_breaker_calls_as_the_rulebook_does(rulebook, fired):
+    date = DAY if rulebook == "us.tier1" else "2016-01-04"
+    config = MarketConfig(rulebook=rulebook, date=date, session_seconds=14400)
+    tables, book = supervise(config), get_rulebook(rulebook, date)
+    rng, day = np.random.default_rng(3), trading_day(book)
+    for _ in range(300):
+        second, last = int(rng.integers(0, day[-1][1])), int(rng.integers(7500, 10_800))
+        tables["session"][[s.LAST, s.FIRED]] = last, fired
+        halt = book.market_halt("100", Decimal(last) / 100, local_time(day, second), range(1, fired + 1))
+        expected = 0 if halt is None else -1 if halt.minutes == "close" else halt.minutes * 60 * s.SECOND_NS
+        assert s.breaker_call(tables["rules"], tables["session"], second * s.SECOND_NS) == expected
+        assert tables["session"][s.FIRED] == (fired if halt is None else halt.level)
+
+
+def test_whole_lots():
+    rules, _ = rules_of("cn.main")
+    assert [s.whole_lots(rules, 1, q, 0) for q in (99, 100, 250)] == [0, 100, 200]
+    assert [s.whole_lots(rules, -1, q, 250) for q in (249, 250, 300, 400)] == [200, 250, 250, 400]
+    free, _ = rules_of("us.tier1")
+    assert s.whole_lots(free, -1, 300, 250) == 300  # short sales are not cut
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"session_seconds": 23400}, "longer than the trading day"),
+        ({"tick_size": 0.004, "start_price": 9.996}, "price step"),
+        ({"lot_size": 30.0}, "lot_size"),
+        ({"fee_bps": 0.00001}, "too fine"),
+        ({"listing_day": 5}, "pauses of new listings"),
+        ({"index_path": ((5.0, 1.0),)}, "start at second 0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        supervise(market("cn.main", **({"start_price": 9.99} | fields)))

@@ -1,0 +1,74 @@
+"""Episodes under each venue's rules, judged from their logs by the plain twin in decimals."""
+
+import numpy as np
+import pytest
+
+from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.settlement import PHASE_CHANGE
+from difffinance.market.supervision import CLOSED, OPEN, PAUSED, REOPENING
+from difffinance.simulation.audit import find_violations
+from difffinance.simulation.episode import record_episode
+
+pytestmark = pytest.mark.slow
+
+
+class Wild:
+    """Sends large orders of both sides, with a trend, and quotes near and far."""
+
+    kind = "speculator"
+
+    def __init__(self, seed, trend):
+        self.rng, self.trend = np.random.default_rng(seed), trend
+
+    def act(self, state, info=None):
+        rng, action = self.rng, np.zeros(10)
+        action[0] = rng.normal() + self.trend
+        action[[1, 3, 5, 7]] = rng.integers(-3, 30, 4)
+        action[[2, 4, 6, 8]] = rng.random(4) * 0.5
+        action[9] = rng.integers(0, 2)
+        return action
+
+
+def play(rulebook, date, *, trend=0.0, steps=60, inventory=100_050.0, **fields):
+    market = MarketConfig(rulebook=rulebook, date=date, max_leverage=1e6, **({"session_seconds": 14400} | fields))
+    agents = AgentsConfig(capital=1e9, inventory=inventory)
+    env = MarketEnvironment(3, market, agents=agents, kinds=["speculator"] * 3, num_steps=steps)
+    episode = record_episode(env, [Wild(seed, trend) for seed in range(3)], seed=1)
+    changes = [row for rows in episode.events for row in rows[rows["kind"] == PHASE_CHANGE]]
+    return episode, [int(row["code"]) for row in changes], find_violations(episode, market, agents)
+
+
+@pytest.mark.parametrize(
+    ("rulebook", "fields"),
+    [
+        ("cn.main", {"start_price": 10.0}),
+        ("cn.star", {"start_price": 10.0, "trend": 5.0}),
+        ("cn.bse", {"start_price": 10.0, "trend": -3.0}),
+        ("us.tier1", {"session_seconds": 23400, "trend": 10.0}),
+        ("hk.large", {"start_price": 15.0, "trend": 10.0}),
+        ("jp", {"start_price": 2990.0, "tick_size": 1.0, "trend": 4.0}),
+    ],
+)
+def test_no_order_breaks_a_rule_of_its_venue(rulebook, fields):
+    episode, _, violations = play(rulebook, "2025-06-02", **fields)
+    assert violations == {}
+    assert len(episode.trades) > 100
+
+
+def test_a_fall_of_the_index_halts_the_market_and_it_goes_on():
+    path = ((0.0, 1.0), (100.0, 0.92))
+    episode, phases, violations = play(
+        "us.tier1", "2025-06-02", session_seconds=23400, steps=120, index_path=path, short_allowed=True
+    )
+    assert phases[:3] == [PAUSED, REOPENING, OPEN]
+    assert episode.refusals["halted"] > 50
+    assert episode.trades["seconds"].max() > 1000 + 60
+    assert violations == {}
+
+
+def test_the_close_of_a_day_refuses_orders():
+    episode, phases, violations = play("cn.main", "2025-06-02", start_price=10.0, step_seconds=360.0, steps=42)
+    assert phases[-1] == CLOSED
+    assert violations == {}
+    assert episode.refusals["closed"] > 0
