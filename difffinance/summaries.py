@@ -56,15 +56,13 @@ def _fraction(value: float | None) -> str:
 
 def calibrated(answer: dict[str, Any]) -> str:
     """List the fits with their intervals, what was refused and why, and the law that may be charged."""
-    lines = [f"{answer['symbol']}: associations of signed flow and price (never charged to an order)"]
-    for fit in answer["fits"]:
-        lower, upper = fit["gamma_ci95"]
-        lines.append(
-            f"  {fit['unit']:<9} {fit['horizon_s']:>4g} s {fit['flow']:<8} lam {fit['lam']:.3g} +/- {fit['lam_se']:.2g}"
-            f"  gamma {fit['gamma']:.3f} [{lower:.3f}, {upper:.3f}]  r2 {fit['r2']:.3f}"
-            f" (placebo 95%: {fit['placebo']['r2_95']:.3f})  n {fit['n_obs']:,}"
-        )
-    lines += [f"  refused: {r['unit']} {_seconds(r.get('horizon_s'))}: {r['reason']}" for r in answer["refused"]]
+    mark = " (synthetic)" if answer.get("synthetic") else ""
+    date = f", {answer['date']}" if "date" in answer else ""
+    lines = [f"{answer['symbol']}{mark}{date}: associations of signed flow and price (never charged to an order)"]
+    trades = answer.get("by_trades", {"fits": [], "refused": []})
+    lines += [_fit_line(fit) for fit in [*answer["fits"], *trades["fits"]]]
+    lines += [f"  refused: {_unit_of(r)}: {r['reason']}" for r in [*answer["refused"], *trades["refused"]]]
+    lines += _rival_shapes(answer["fits"]) + _where_the_slope_is(answer.get("associations", {}))
     if "matrix" in answer.get("cross_impact", {}):
         cross = answer["cross_impact"]
         lines.append(
@@ -73,8 +71,61 @@ def calibrated(answer: dict[str, Any]) -> str:
         )
     lines += _measures_of_bars(answer.get("bars"))
     lines += _propagator(answer.get("propagator", {}))
-    lines.append(f"what may be charged: {answer['costs']['kind']} ({answer['costs']['source']})")
+    costs = answer["costs"]
+    rest = f"permanent {costs['permanent']:g} q/V" if costs["decay"] is None else f"fading as lag^-{costs['decay']:g}"
+    lines.append(
+        f"what may be charged: {costs['kind']} ({costs['source']}): temporary {costs['temporary']:.3g} "
+        f"|q/V|^{costs['exponent']:.3g}, {rest}, in volatilities of the period"
+    )
     return "\n".join(lines)
+
+
+def _fit_line(fit: dict[str, Any]) -> str:
+    lower, upper = fit["gamma_ci95"]
+    return (
+        f"  {_unit_of(fit):<16} {fit['flow']:<8} lam {fit['lam']:.3g} +/- {fit['lam_se']:.2g}"
+        f"  gamma {fit['gamma']:.3f} [{lower:.3f}, {upper:.3f}]  r2 {fit['r2']:.3f}"
+        f" (placebo 95%: {fit['placebo']['r2_95']:.3f})  n {fit['n_obs']:,}"
+    )
+
+
+def _unit_of(fit: dict[str, Any]) -> str:
+    if "horizon_trades" in fit:
+        return f"{fit['horizon_trades']} orders"
+    if fit["unit"] in ("order", "bars"):
+        return "one order" if fit["unit"] == "order" else "bars"
+    return f"{fit['horizon_s']:g} s"
+
+
+def _rival_shapes(fits: list[dict[str, Any]]) -> list[str]:
+    """Say for each visible fit what rival shapes predict out of sample."""
+    lines = []
+    for fit in fits:
+        rivals = {name: r2 for name, r2 in (fit.get("rivals_r2_oos") or {}).items() if name != "no_impact"}
+        if rivals and fit["flow"] == "visible":
+            said = ", ".join(f"{name.replace('_', ' ')} {r2:.3f}" for name, r2 in rivals.items())
+            lines.append(f"  R2 out of sample, {_unit_of(fit)}: {said}")
+    return lines
+
+
+def _where_the_slope_is(found: dict[str, Any]) -> list[str]:
+    """Say what share of the slope is inside trades, and what order-flow imbalance explains."""
+    lines = []
+    if found.get("slope_split"):
+        said = ", ".join(
+            f"{s['horizon_s']:g} s {s['inside_trades']:.0%} +/- {s['standard_error']:.0%}" for s in found["slope_split"]
+        )
+        lines.append(f"  slope inside trades (the rest is quote revision): {said}")
+    touch = [s for s in found.get("slopes", []) if s["name"] == "order-flow imbalance"]
+    if touch:
+        said = ", ".join(f"{s['horizon_s']:g} s {s['r2']:.3f}" for s in touch)
+        lines.append(f"  order-flow imbalance at the touch, R2: {said}")
+    if found.get("imbalance_levels"):
+        most = max(row["levels"] for row in found["imbalance_levels"])
+        rows = [row for row in found["imbalance_levels"] if row["levels"] == most]
+        said = ", ".join(f"{row['horizon_s']:g} s {row['r2_oos']:.3f}" for row in rows)
+        lines.append(f"  order-flow imbalance at {most} levels, R2 out of sample: {said}")
+    return lines
 
 
 def _measures_of_bars(bars: dict[str, Any] | None) -> list[str]:
@@ -115,10 +166,6 @@ def _propagator(found: dict[str, Any]) -> list[str]:
             )
         )
     return lines
-
-
-def _seconds(horizon: float | None) -> str:
-    return "" if horizon is None else f"{horizon:g} s"
 
 
 def simulated(answer: dict[str, Any]) -> str:

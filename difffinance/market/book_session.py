@@ -32,6 +32,8 @@ class BookSession:
     handle: Handle
 
     def __init__(self, config: MarketConfig, seating: Seating) -> None:
+        if seating.cost_laws:
+            raise InputError("cost laws belong to mode 'law': in a book impact is what happens. Allowed: none.")
         self.config, self.seating = config, seating
         _check_accounts(config, seating)
         self.instrument = Instrument(config.symbol, config.tick_size, config.lot_size)

@@ -10,7 +10,7 @@ from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.observation import ACTION, KINDS, NO_LIMIT, PARTICIPANTS
 from difffinance.market.session import Seating, open_session, state_of
-from difffinance.records import Array, MarketState, Step
+from difffinance.records import Array, CostLaw, MarketState, Step
 
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
 HIGH = np.array([NO_LIMIT, *[NO_LIMIT, NO_LIMIT] * 4, 1.0])
@@ -26,6 +26,8 @@ class MarketEnvironment:
     `reset(seed)` starts a given one. `latency` (one number or one per seat, seconds) is the time from a decision to
     the arrival of its orders: the background goes on meanwhile, what arrives earlier is served first, and an action
     may take several steps on its way. Its prices and quantities refer to what the seat knew when it decided.
+    `cost_laws` (mode `law`), draws of a calibrated law (`market.costs.draw_cost_laws`), take the place of the impact in
+    `config.law`: each episode is under one of them, drawn with its seed, so that episodes spread as the law's error.
 
     After each step `events` and `fills` hold its log, `last_actions` (N, 10) what was understood (zeros where a seat's
     action was refused), and `refusals` counts refused orders and actions of the episode by reason.
@@ -41,6 +43,7 @@ class MarketEnvironment:
         kinds: Sequence[str] | None = None,
         num_steps: int | None = None,
         latency: float | Sequence[float] = 0.0,
+        cost_laws: Sequence[CostLaw] = (),
     ) -> None:
         self.config, self.agents = config or MarketConfig(), agents or AgentsConfig()
         self.num_agents = num_agents
@@ -48,7 +51,7 @@ class MarketEnvironment:
         _check(num_agents, self.kinds, num_steps)
         self.num_steps = num_steps or max(int(self.config.session_seconds / self.config.step_seconds), 1)
         self.latency = _latency(latency, num_agents, self.num_steps * self.config.step_seconds)
-        seating = Seating(self.kinds, self.latency, self.num_steps, self.agents)
+        seating = Seating(self.kinds, self.latency, self.num_steps, self.agents, tuple(cost_laws))
         self.session = open_session(self.config.mode, self.config, seating)
         self._seeds = np.random.SeedSequence(seed)
         self._started = False
@@ -117,7 +120,8 @@ class MarketEnvironment:
         return self.state()
 
     def _fits(self) -> dict[str, Any]:
-        return {
+        laws = [str(law) for law in self.session.seating.cost_laws]
+        return ({"cost_laws": laws} if laws else {}) | {
             "kinds": list(self.kinds), "num_steps": self.num_steps, "latency": list(self.latency),
             "market": self.config.model_dump(mode="json"), "agents": self.agents.model_dump(mode="json"),
         }  # fmt: skip

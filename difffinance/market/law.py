@@ -173,9 +173,14 @@ class LawMarket:
         self.tau, self.steps, self.done = tau, steps, 0
         self.traded = np.zeros(k)
         self.impacts = np.zeros((steps, k))  # of each step's rate, what the kernel forgets
-        self._during, self._after = np.zeros(steps), np.zeros(steps)
+        self.use(law)
+
+    def use(self, law: ImpactLaw) -> None:
+        """Go on under another law, one that was checked."""
+        self.law = law
+        self._during, self._after = np.zeros(self.steps), np.zeros(self.steps)
         if law.transient is not None:
-            self._during, self._after = transient_weights(law.transient, steps, tau)
+            self._during, self._after = transient_weights(law.transient, self.steps, self.tau)
 
     @property
     def mid(self) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from difffinance.config import LawConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import law_views, reasons
+from difffinance.market.costs import check_cost_law
 from difffinance.market.law import ImpactLaw, LawMarket, check_law
 from difffinance.market.law_views import Accounts
 from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, KINDS, OPPONENTS, PARTICIPANTS, STATE
@@ -20,7 +21,7 @@ from difffinance.market.rules import session_rules
 from difffinance.market.session import Public, Seating
 from difffinance.market.transient import Kernel, TransientLaw
 from difffinance.market.views import Tables
-from difffinance.records import Array, Instrument
+from difffinance.records import Array, CostLaw, Instrument
 
 _QUOTES = [ACTION_INDEX[f"{side}_quantity_{k}"] for side in ("bid", "ask") for k in (1, 2)]
 _MARKET = ("traded", "impacts", "fundamental")
@@ -51,14 +52,33 @@ def _law_of(given: LawConfig, start: float) -> ImpactLaw:
     return check_law(law)
 
 
+def law_of_costs(law: CostLaw, config: MarketConfig) -> LawConfig:
+    """Return what one step's trading does to the price under a cost law whose period is the session.
+
+    A step is the share T of a session: its volume is T times the session's, its sigma sqrt(T) times. So in a step's own
+    participation and sigma the temporary part is 1 / sqrt(T) times the law's, the permanent one sqrt(T) times, and
+    one that fades as lag^-b is T^(1/2 - b) times it. Spread, noise and scales stay those of `config.law`.
+    """
+    law, given = check_cost_law(law), config.law or LawConfig()
+    share = config.step_seconds / config.session_seconds
+    if law.decay is None:
+        found = {"temporary": law.temporary / share**0.5, "exponent": law.exponent, "transient": 0.0}
+        return given.model_copy(update={**found, "permanent": law.permanent * share**0.5})
+    fading = {"kernel": "power", "decay": law.decay, "transient_exponent": law.exponent}
+    own = {"transient": law.temporary * share ** (0.5 - law.decay), "temporary": 0.0, "permanent": 0.0}
+    return given.model_copy(update={**fading, **own})
+
+
 class LawSession:
     """A `session.Session` of one instrument without a book."""
 
     def __init__(self, config: MarketConfig, seating: Seating) -> None:
         if any(seating.latency):
             raise InputError("latency belongs to mode 'book': in law mode all trade at once. Allowed: 0.")
-        self.config, self.seating, self.law = config, seating, law_of(config)
-        self.parameters = config.law or LawConfig()
+        self.config, self.seating = config, seating
+        drawn = [config.model_copy(update={"law": law_of_costs(law, config)}) for law in seating.cost_laws]
+        self.laws = [law_of(c) for c in drawn or [config]]
+        self.law, self.parameters = self.laws[0], config.law or LawConfig()
         self.instrument = Instrument(config.symbol, config.tick_size, config.lot_size)
         self.rules, n = session_rules(config), len(seating.kinds)
         self.pools = np.array([KINDS.index(PARTICIPANTS[k].pool) for k in seating.kinds])
@@ -72,6 +92,8 @@ class LawSession:
     def start(self, sequence: np.random.SeedSequence) -> None:
         """Begin an episode at the start price, accounts as configured."""
         self.rng_price, self.rng_noise = (np.random.default_rng(s) for s in sequence.spawn(2))
+        if len(self.laws) > 1:
+            self.law = self.laws[np.random.default_rng(sequence.spawn(1)[0]).integers(len(self.laws))]
         agents, n, config = self.seating.agents, len(self.seating.kinds), self.config
         variance = (self.parameters.volatility * config.start_price) ** 2
         self.market = LawMarket(
@@ -189,7 +211,8 @@ class LawSession:
         """Return arrays and states of generators by name (copies)."""
         saved: dict[str, Any] = {f"market.{name}": getattr(self.market, name).copy() for name in _MARKET}
         saved |= {f"accounts.{name}": getattr(self.accounts, name).copy() for name in _ACCOUNTS}
-        saved["numbers"] = np.array([self.market.done, self._volume, self.trades], float)
+        which = next(k for k, law in enumerate(self.laws) if law is self.law)
+        saved["numbers"] = np.array([self.market.done, self._volume, self.trades, which], float)
         saved["rewards"], saved["refused"] = self.rewards.copy(), self.refused.copy()
         saved["actions"], saved["valid"] = self.actions.copy(), self.valid.copy()
         return saved | {name: getattr(self, name).bit_generator.state for name in ("rng_price", "rng_noise")}
@@ -201,6 +224,8 @@ class LawSession:
                 getattr(getattr(self, part), name)[:] = saved[f"{part}.{name}"]
         for name in ("rewards", "refused", "actions", "valid"):
             getattr(self, name)[:] = saved[name]
+        self.law = self.laws[int(saved["numbers"][3])]
+        self.market.use(self.law)
         self.market.done, self.trades = int(saved["numbers"][0]), int(saved["numbers"][2])
         self._volume = float(saved["numbers"][1])
         for name in ("rng_price", "rng_noise"):

@@ -15,7 +15,7 @@ import numpy as np
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.views import Tables
-from difffinance.records import Array, MarketState
+from difffinance.records import Array, CostLaw, MarketState
 
 SESSIONS = {"book": "book_session.BookSession", "law": "law_session.LawSession"}
 
@@ -28,6 +28,7 @@ class Seating:
     latency: tuple[float, ...]
     num_steps: int
     agents: AgentsConfig
+    cost_laws: tuple[CostLaw, ...] = ()  # `law` mode: each episode is under one of them
 
 
 @dataclass(frozen=True)
