@@ -1,6 +1,6 @@
 """The closed loop on GOOG: does the flow fitted to the day, simulated, return the day's own 10 s law?
 
-`python tests/benchmarks/bench_closed_loop.py SHARED_DATA [--days 6] [--model fitted] [--picture loop.png]` with the
+`python tests/benchmarks/table_closed_loop.py SHARED_DATA [--days 6] [--model fitted] [--picture loop.png]` with the
 folder that holds `lobster/`. Prints every simulated day's law, the Mahalanobis distance of their mean from the real
 one, and whether it lies in the joint 95% region.
 """
