@@ -44,17 +44,22 @@ class CsvTable:
 
 def read_csv(path: Path, layout: CsvLayout, *, limit: int, drop: tuple[str, ...] = ()) -> CsvTable:
     """Return a plain, packed or zipped csv; columns in `drop` are not kept. `DataError` names file and row."""
-    frames: list[pl.DataFrame] = []
-    pieces: dict[str, list[Scaled]] = {name: [] for name in layout.decimals}
+    pieces = list(csv_pieces(path, layout, limit=limit, drop=drop))
+    decimals = {name: join_scaled([piece.decimals[name] for piece in pieces]) for name in layout.decimals}
+    return CsvTable(pl.concat(piece.frame for piece in pieces), decimals)
+
+
+def csv_pieces(path: Path, layout: CsvLayout, *, limit: int, drop: tuple[str, ...] = ()) -> Iterator[CsvTable]:
+    """Yield what `read_csv` returns, block by block."""
+    found = False
     for first, texts in _text_blocks(path, layout, limit):
+        found = found or texts.height > 0
         rows = pl.int_range(first, first + texts.height, eager=True).alias("row")
         kept = [c for c in layout.names if c in texts.columns and c not in (*layout.decimals, *drop)]
-        frames.append(texts.select(rows, *(_column(texts[c], c in layout.integers, first, path.name) for c in kept)))
-        for name in layout.decimals:
-            pieces[name].append(read_decimals(texts[name], name, file=path.name, first_row=first))
-    if not frames or not sum(frame.height for frame in frames):
+        frame = texts.select(rows, *(_column(texts[c], c in layout.integers, first, path.name) for c in kept))
+        yield CsvTable(frame, {n: read_decimals(texts[n], n, file=path.name, first_row=first) for n in layout.decimals})
+    if not found:
         raise DataError("holds no rows.", file=path.name)
-    return CsvTable(pl.concat(frames), {name: join_scaled(found) for name, found in pieces.items()})
 
 
 def _text_blocks(path: Path, layout: CsvLayout, limit: int) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -94,6 +94,24 @@ def find_step(*pieces: Scaled) -> Decimal:
     return Decimal(step or 10**decimals).scaleb(-decimals)
 
 
+class StepFinder:
+    """The largest step on which all numbers lie that were shown so far."""
+
+    def __init__(self) -> None:
+        self._found = Scaled(np.zeros(1, np.int64), 0)
+
+    def add(self, *pieces: Scaled) -> None:
+        """Show more numbers."""
+        for piece in pieces:
+            decimals = max(self._found.decimals, piece.decimals)
+            step = np.gcd.reduce(piece.at(decimals), initial=self._found.at(decimals)[0])
+            self._found = Scaled(np.array([step], np.int64), decimals)
+
+    def step(self) -> Decimal:
+        """Return the step (1 when no number is above 0)."""
+        return find_step(self._found)
+
+
 def count_steps(numbers: Scaled, step: Decimal, what: str, *, file: str, rows: Array | None = None) -> Array:
     """Return every number in whole steps; `DataError` names the row of one between two steps."""
     decimals = max(numbers.decimals, -int(step.normalize().as_tuple().exponent))

@@ -1,22 +1,28 @@
-"""From the messages of a level-2 venue to `BookEvents` and `Depth`, and how far they explain each other.
+"""From messages of a level-2 venue to `BookEvents` and `Depth`, piece by piece, and how far they explain each other.
 
 Order ids are 0: level-2 venues do not tell which order. Times are the venue's; a message whose time lies before that
 of the message it follows takes that one's time and is counted, because the order of updates is the venue's own.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from difffinance.data.decimals import Scaled, count_steps, find_step, join_scaled
+from difffinance.config import DataConfig
+from difffinance.data.connectors.base import Request, Table
+from difffinance.data.decimals import Scaled, StepFinder, count_steps, find_step
 from difffinance.data.level2 import DELETE, EXECUTION, GAP, HALT, NEW, PARTIAL_CANCEL, SNAPSHOT, TRADE, Book
+from difffinance.data.level2_messages import Messages, Rising
+from difffinance.data.spool import Spool
 from difffinance.data.verification import Replay
 from difffinance.records import Array
-from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, TRADES, depth_schema
+from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, TRADES, Schema, depth_schema
 
 _KINDS = {
     NEW: "new",
@@ -28,58 +34,16 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Messages:
-    """Messages in the order in which they apply; message m sets the levels `first[m]:first[m + 1]`."""
-
-    kind: Array  # (M,) of level2
-    owner: Array  # (M,) row in its stream
-    ts: Array  # (M,) UTC nanoseconds
-    first: Array  # (M + 1,)
-    side: Array  # (n,) 1 bid, 0 ask
-    price: Scaled  # (n,)
-    quantity: Scaled  # (n,)
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Levels of the messages of one stream, sorted by `owner`, the message's row in its stream."""
-
-    owner: Array  # (n,)
-    side: Array  # (n,) 1 bid, 0 ask
-    price: Scaled  # (n,)
-    quantity: Scaled  # (n,)
-
-
-def merge_trades(kind: Array, ts: Array, owner: Array, levels: dict[int, Levels], ts_trade: Array) -> Messages:
-    """Return a stream's messages (`owner` is the row of `levels[kind]`) with the trades of `levels[TRADE]` among them.
-
-    A trade goes before the first message of its time or later, for a message is the book after what it contains.
-    """
-    at = np.searchsorted(np.maximum.accumulate(ts) if len(ts) else ts, ts_trade, side="left")
-    order = np.argsort(np.concatenate([2 * np.arange(len(ts)) + 1, 2 * at]), kind="stable")
-    kind = np.concatenate([kind, np.full(len(ts_trade), TRADE)])[order]
-    owner = np.concatenate([owner, np.arange(len(ts_trade))])[order]
-    price, quantity = (join_scaled([getattr(each, n) for each in levels.values()]) for n in ("price", "quantity"))
-    side = np.concatenate([each.side for each in levels.values()])
-    starts, counts = np.zeros(len(kind), np.int64), np.zeros(len(kind), np.int64)
-    base = 0
-    for which, each in levels.items():
-        own = kind == which
-        starts[own] = base + np.searchsorted(each.owner, owner[own], side="left")
-        counts[own] = base + np.searchsorted(each.owner, owner[own], side="right") - starts[own]
-        base += len(each.owner)
-    first = np.concatenate([[0], np.cumsum(counts)])
-    rows = np.repeat(starts - first[:-1], counts) + np.arange(first[-1])
-    numbers = (Scaled(scaled.values[rows], scaled.decimals) for scaled in (price, quantity))
-    return Messages(kind, owner, np.concatenate([ts, ts_trade])[order], first, side[rows], *numbers)
-
-
-@dataclass(frozen=True)
 class Grid:
     """Tick and lot of a venue's instrument, exact."""
 
     tick: Decimal
     lot: Decimal
+
+    @classmethod
+    def of(cls, prices: StepFinder, sizes: StepFinder, config: DataConfig) -> "Grid":
+        """Return the configured steps, or the ones found."""
+        return cls(config.tick_size or prices.step(), config.lot_size or sizes.step())
 
     @classmethod
     def find(cls, price: Scaled, quantity: Scaled, tick: Decimal | None, lot: Decimal | None, file: str) -> "Grid":
@@ -103,17 +67,6 @@ def _times(whole: Array, step: Decimal) -> Array:
     return whole * int(step.scaleb(decimals)) / 10.0**decimals
 
 
-@dataclass(frozen=True)
-class Rebuilt:
-    """A book day: its two tables, the best stated quotes after each message (ticks, lots), what was found out."""
-
-    events: pl.DataFrame
-    depth: pl.DataFrame
-    best: Array  # (M, 4) ask price, ask size, bid price, bid size; 0 where unknown
-    verification: dict[str, Any]
-    repairs: dict[str, int]
-
-
 def load_kernels() -> None:
     """Compile or load the kernels, so that rates measured afterwards are those of the work."""
     nothing = np.zeros(1, np.int64)
@@ -121,45 +74,97 @@ def load_kernels() -> None:
     exactness(np.repeat(events, 2, axis=0), np.repeat(depth, 2, axis=0))
 
 
-def rebuild_book(messages: Messages, symbol: str, grid: Grid, *, levels: int, file: str) -> Rebuilt:
-    """Replay messages into the tables of the best `levels` levels a side."""
-    ticks = count_steps(messages.price, grid.tick, "price", file=file)
-    lots = count_steps(messages.quantity, grid.lot, "quantity", file=file)
-    book = Book(levels)
-    start = time.perf_counter()
-    events, depth, best = book.feed(messages.kind, messages.first, messages.side, ticks, lots)
-    seconds = time.perf_counter() - start
-    ts = np.maximum.accumulate(messages.ts)
-    tables = book_tables(symbol, ts[events[:, 0]], events, depth, grid, file)
-    counted = book.counted()
-    one_step, resync = exactness(events, depth)
-    verification = {
-        "one_step_exact": one_step,
-        "resync_exact": resync,
-        "messages": len(messages.kind),
-        "messages_per_second": len(messages.kind) / seconds if seconds else None,
-        "updates": counted["updates"],
-        "snapshots": int((messages.kind == SNAPSHOT).sum()),
-        "gaps": int((messages.kind == GAP).sum()),
-        "crossed_states": counted["crossed_states"],
-        "prints": counted["prints"],
-        "prints_inside_shown": counted["prints_inside_shown"],
-        "inferred_events": counted["inferred_events"],
-        "traded_then_gone": counted["confirmed"] / counted["traded"] if counted["traded"] else None,
-    }
-    late = int((messages.ts < ts)[messages.kind != TRADE].sum())
-    return Rebuilt(*tables, best, verification, {"time raised to that of the message before": late})
+class Tables:
+    """The tables of one symbol's day, each begun with its first row."""
+
+    def __init__(self, request: Request, symbol: str, part: str) -> None:
+        self.request, self.symbol, self.part = request, symbol, part
+        self._spools: dict[str, Spool] = {}
+
+    def append(self, schema: Schema, frame: pl.DataFrame) -> None:
+        """Write the next rows of a table."""
+        if frame.height and schema.name not in self._spools:
+            self._spools[schema.name] = self.request.spool(schema, self.symbol, self.part)
+        if frame.height:
+            self._spools[schema.name].append(frame)
+
+    def finished(self, schemas: Sequence[Schema], metadata: Mapping[str, Any]) -> list[Table]:
+        """Return the tables that have rows, in this order."""
+        begun = [self._spools[schema.name] for schema in schemas if schema.name in self._spools]
+        return [Table(spool.schema, self.symbol, spool, metadata, self.part) for spool in begun]
+
+
+class LevelWriter:
+    """Replays messages into `BookEvents` and `Depth`, piece by piece, and verifies them."""
+
+    def __init__(self, tables: Tables, grid: Grid, file: str) -> None:
+        self.tables, self.grid, self.file = tables, grid, file
+        self.levels = tables.request.config.book_levels
+        self.late = self.seconds = 0.0
+        self._book, self._exact, self._rising = Book(self.levels), Exactness(self.levels), Rising()
+        self._rows = 0
+        self._kinds = np.zeros(4, np.int64)
+
+    def feed(self, messages: Messages) -> tuple[Array, Array]:
+        """Write what messages do; return their times, raised, and the best stated quotes after each (ticks, lots)."""
+        start = time.perf_counter()
+        events, depth, best = self._book.feed(
+            messages.kind, messages.first, messages.side, messages.ticks, messages.lots
+        )
+        self.seconds += time.perf_counter() - start
+        ts = self._rising(messages.ts)
+        self.late += int((messages.ts < ts)[messages.kind != TRADE].sum())
+        self._kinds += np.bincount(messages.kind, minlength=4)
+        self._exact.feed(events, depth)
+        frames = book_tables(
+            self.tables.symbol, ts[events[:, 0]], events, depth, self.grid, self.file, first_seq=self._rows
+        )
+        self._rows += len(events)
+        for schema, frame in zip((BOOK_EVENTS, depth_schema(self.levels)), frames, strict=True):
+            self.tables.append(schema, frame)
+        return ts, best
+
+    def verification(self) -> dict[str, Any]:
+        """Return what was found out so far."""
+        counted, messages = self._book.counted(), int(self._kinds.sum())
+        one_step, resync = self._exact.fractions()
+        return {
+            "one_step_exact": one_step,
+            "resync_exact": resync,
+            "messages": messages,
+            "messages_per_second": messages / self.seconds if self.seconds else None,
+            "updates": counted["updates"],
+            "snapshots": int(self._kinds[SNAPSHOT]),
+            "gaps": int(self._kinds[GAP]),
+            "crossed_states": counted["crossed_states"],
+            "prints": counted["prints"],
+            "prints_inside_shown": counted["prints_inside_shown"],
+            "inferred_events": counted["inferred_events"],
+            "traded_then_gone": counted["confirmed"] / counted["traded"] if counted["traded"] else None,
+        }
+
+    def repairs(self) -> dict[str, int]:
+        """Return what was repaired so far."""
+        return {"time raised to that of the message before": int(self.late)}
 
 
 def book_tables(
-    symbol: str, ts: Array, events: Array, depth: Array, grid: Grid, file: str, order_id: Array | int = 0
+    symbol: str,
+    ts: Array,
+    events: Array,
+    depth: Array,
+    grid: Grid,
+    file: str,
+    *,
+    order_id: Array | int = 0,
+    first_seq: int = 0,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return checked `BookEvents` and `Depth` of event rows (message, kind, side, price, lots) and depth rows."""
     rows = len(events)
     keys = {
         "symbol": pl.repeat(symbol, rows, dtype=pl.String, eager=True),
         "ts": pl.Series(ts, dtype=pl.Int64).cast(TIME),
-        "seq": pl.int_range(rows, dtype=pl.Int64, eager=True),
+        "seq": pl.int_range(first_seq, first_seq + rows, dtype=pl.Int64, eager=True),
     }
     names = np.array([_KINDS.get(k, "") for k in range(8)])
     table = pl.DataFrame(
@@ -184,57 +189,105 @@ def book_tables(
     return BOOK_EVENTS.check(table, file=file), depth_schema(levels).check(pl.DataFrame(columns), file=file)
 
 
+class Exactness:
+    """The two fractions of CONTRACT section 2 over the rows after the first of each stretch without a gap."""
+
+    def __init__(self, levels: int) -> None:
+        self.levels, self._stretch = levels, Replay(levels)
+        self._one_step = self._resync = self._compared = 0
+
+    def feed(self, events: Array, depth: Array) -> None:
+        """Replay the next rows; a halt begins a stretch."""
+        kind, price, size, direction = events[:, 1], events[:, 3], events[:, 4], 2 * events[:, 2] - 1
+        bounds = [0, *np.flatnonzero(kind == HALT).tolist(), len(events)]
+        for k, (low, high) in enumerate(pairwise(bounds)):
+            if k:
+                self._end_stretch()
+            rows = slice(low, high)
+            self._stretch.feed(kind[rows], price[rows], size[rows], direction[rows], depth[rows])
+
+    def _end_stretch(self) -> None:
+        ended, self._stretch = self._stretch, Replay(self.levels)
+        self._one_step, self._resync = self._one_step + ended.one_step, self._resync + ended.resync
+        self._compared += max(ended.rows - 1, 0)
+
+    def fractions(self) -> tuple[float | None, float | None]:
+        """Return one-step and resync; None where there was nothing to compare."""
+        self._end_stretch()
+        if not self._compared:
+            return None, None
+        return self._one_step / self._compared if self.levels > 1 else None, self._resync / self._compared
+
+
 def exactness(events: Array, depth: Array) -> tuple[float | None, float | None]:
-    """Return the two fractions of CONTRACT section 2 over the rows after the first of each stretch without a gap."""
-    starts = np.flatnonzero(events[:, 1] == HALT)
-    kind, price, size, direction = events[:, 1], events[:, 3], events[:, 4], 2 * events[:, 2] - 1
-    one_step = resync = compared = 0
-    for low, high in zip(starts, [*starts[1:], len(events)], strict=True):
-        stretch = Replay(depth.shape[1] // 4)
-        rows = slice(low, high)
-        stretch.feed(kind[rows], price[rows], size[rows], direction[rows], depth[rows])
-        one_step, resync, compared = one_step + stretch.one_step, resync + stretch.resync, compared + high - low - 1
-    if not compared:
-        return None, None
-    return (float(one_step / compared) if depth.shape[1] > 4 else None), float(resync / compared)
+    """Return the two fractions of a whole day."""
+    exact = Exactness(depth.shape[1] // 4)
+    exact.feed(events, depth)
+    return exact.fractions()
 
 
-def compare_best(best: Array, after: Array, quote_ids: Array, quotes: Array, last_ids: Array) -> tuple[int, int]:
-    """Return how many messages `after` could be held against a stream of best quotes, and how many agree.
+class BestQuotes:
+    """Holds what the book states against a stream of best quotes, by the venue's update ids, piece by piece.
 
-    Message `after[k]` states the book at id `last_ids[k]`; row i of `quotes` (as `best`) holds from `quote_ids[i]` on.
+    A quote holds from its id on; a message that states the book at an id waits until a quote of a later id is there.
     """
-    at = np.searchsorted(quote_ids, last_ids, side="right") - 1
-    known = (at >= 0) & best[after].any(axis=1)
-    equal = (best[after][known] == quotes[at[known]]).all(axis=1)
-    return int(known.sum()), int(equal.sum())
+
+    _MOST = 1 << 20  # quotes kept while no message of the book comes
+
+    def __init__(self, total: int) -> None:
+        self._left, self._compared, self._agreed = total, 0, 0
+        none = np.zeros(0, np.int64)
+        self._quotes, self._held = (none, np.zeros((0, 4), np.int64)), (none, np.zeros((0, 4), np.int64))
+
+    def add(self, ids: Array, quotes: Array) -> None:
+        """Take the next quotes (n, 4), as `Book.feed` has the best."""
+        self._left -= len(ids)
+        both = np.concatenate([self._quotes[0], ids]), np.concatenate([self._quotes[1], quotes])
+        self._quotes = both[0][-self._MOST :], both[1][-self._MOST :]
+
+    def hold(self, ids: Array, best: Array) -> None:
+        """Take what the book states after the next updates, and compare what can be."""
+        ids, best = np.concatenate([self._held[0], ids]), np.concatenate([self._held[1], best])
+        quote_ids, quotes = self._quotes
+        ready = len(ids)
+        if self._left:
+            ready = int(np.searchsorted(ids, quote_ids[-1], side="left")) if len(quote_ids) else 0
+        at = np.searchsorted(quote_ids, ids[:ready], side="right") - 1
+        known = (at >= 0) & best[:ready].any(axis=1)
+        self._compared += int(known.sum())
+        self._agreed += int((best[:ready][known] == quotes[at[known]]).all(axis=1).sum())
+        self._held = ids[ready:], best[ready:]
+        if ready:
+            self._quotes = quote_ids[max(at[-1], 0) :], quotes[max(at[-1], 0) :]
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many messages could be compared, and how many agree."""
+        return self._compared, self._agreed
 
 
 def trades_table(
     symbol: str, ts: Array, seq: Array, price: Scaled, quantity: Scaled, side: Array, file: str
-) -> tuple[pl.DataFrame, int]:
-    """Return checked `Trades` in the order given, and how many times were raised to that of the trade before."""
-    raised = np.maximum.accumulate(ts)
+) -> pl.DataFrame:
+    """Return checked `Trades` in the order given."""
     frame = pl.DataFrame(
         {
             "symbol": pl.repeat(symbol, len(ts), dtype=pl.String, eager=True),
-            "ts": pl.Series(raised, dtype=pl.Int64).cast(TIME),
+            "ts": pl.Series(ts, dtype=pl.Int64).cast(TIME),
             "seq": pl.Series(seq, dtype=pl.Int64),
             "price": price.as_floats(),
             "quantity": quantity.as_floats(),
             "side": pl.Series(side, dtype=pl.Int8),
         }
     )
-    return TRADES.check(frame, file=file), int((raised > ts).sum())
+    return TRADES.check(frame, file=file)
 
 
-def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, file: str) -> tuple[pl.DataFrame, int]:
-    """Return checked `Quotes` from (n, 4) ask price, ask size, bid price, bid size, and how many times were raised."""
-    raised = np.maximum.accumulate(ts)
+def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, file: str) -> pl.DataFrame:
+    """Return checked `Quotes` from (n, 4) ask price, ask size, bid price, bid size."""
     frame = pl.DataFrame(
         {
             "symbol": pl.repeat(symbol, len(ts), dtype=pl.String, eager=True),
-            "ts": pl.Series(raised, dtype=pl.Int64).cast(TIME),
+            "ts": pl.Series(ts, dtype=pl.Int64).cast(TIME),
             "seq": pl.Series(seq, dtype=pl.Int64),
             "bid": grid.prices(quotes[:, 2]),
             "bid_quantity": grid.quantities(quotes[:, 3]),
@@ -242,8 +295,7 @@ def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, 
             "ask_quantity": grid.quantities(quotes[:, 1]),
         }
     )
-    frame = frame.with_columns(quote_state().alias("state"))
-    return QUOTES.check(frame, file=file), int((raised > ts).sum())
+    return QUOTES.check(frame.with_columns(quote_state().alias("state")), file=file)
 
 
 def quote_state() -> pl.Expr:

@@ -1,13 +1,15 @@
-"""Peak memory of importing a LOBSTER zip and an ITCH file of 1, 5 and 20 times the length; it should be flat.
+"""Peak memory of importing files of 1, 5 and 20 times the length: LOBSTER, ITCH, Binance capture, Tardis; it is flat.
 
 Run: python tests/benchmarks/bench_memory.py. Each file is imported by a process of its own; the peak is what the
 system says of that process (resource.getrusage).
 """
 
+import json
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -52,6 +54,42 @@ def itch_file(path: Path, rows: int) -> Path:
     return path
 
 
+def binance_capture(path: Path, rows: int) -> Path:
+    """Write a capture in which the best bid grows and shrinks in turn, every 100 ms, with a quote and a trade each."""
+    levels = [[f"{99 - k}.00", "5.0"] for k in range(LEVELS)], [[f"{101 + k}.00", "5.0"] for k in range(LEVELS)]
+    with path.open("w") as stream:
+        snapshot = json.dumps({"lastUpdateId": 0, "bids": levels[0], "asks": levels[1]})
+        stream.write(f"1700000000000000000 {snapshot}\n")
+        for k in range(1, rows // 3 + 1):
+            ms, size = 1_700_000_000_000 + 100 * k, f"{5 + k % 2}.0"
+            for name, data in (
+                ("depth@100ms", {"E": ms, "U": k, "u": k, "b": [["99.00", size]], "a": []}),
+                ("bookTicker", {"u": k, "b": "99.00", "B": size, "a": "101.00", "A": "5.0"}),
+                ("trade", {"T": ms, "t": k, "p": "99.00", "q": "0.5", "m": True}),
+            ):
+                message = {"stream": f"testusdt@{name}", "data": {"s": "TESTUSDT", **data}}
+                stream.write(f"{ms}000000 {json.dumps(message)}\n")
+    return path
+
+
+def tardis_csv(path: Path, rows: int) -> Path:
+    """Write an incremental book in which the best bid grows and shrinks in turn, every 100 ms."""
+    with path.open("w") as stream:
+        stream.write("exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n")
+        for k in range(rows):
+            us, row = 1_700_000_000_000_000 + 100_000 * max(k - 1, 0), ("bid,99" if k != 1 else "ask,101")
+            stream.write(f"x,TEST,{us},{us},{'true' if k < 2 else 'false'},{row},{5 + k % 2}\n")
+    return path
+
+
+MAKERS: dict[str, tuple[Callable[[Path, int], Path], str]] = {
+    "lobster": (lobster_zip, "long.zip"),
+    "itch": (itch_file, "01022020.NASDAQ_ITCH50"),
+    "binance": (binance_capture, "long.txt"),
+    "tardis": (tardis_csv, "long.csv"),
+}
+
+
 def peak(source: str, path: Path, lake: Path) -> tuple[int, float]:
     """Return events imported and the process's peak in MB."""
     run = subprocess.run(
@@ -64,7 +102,7 @@ def peak(source: str, path: Path, lake: Path) -> tuple[int, float]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for source, make, file in (("lobster", lobster_zip, "long.zip"), ("itch", itch_file, "01022020.NASDAQ_ITCH50")):
+        for source, (make, file) in MAKERS.items():
             for times in (1, 5, 20):
                 path = make(folder / file, ROWS * times)
                 events, size = peak(source, path, folder / "lake")

@@ -13,9 +13,10 @@ import pytest
 
 from difffinance.calibration.order_flow import market_orders
 from difffinance.config import DataConfig
+from difffinance.data import lines
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.loading import load_book, load_quotes, load_trades
-from difffinance.data.store import read_metadata
+from difffinance.data.store import Lake, read_metadata
 from difffinance.errors import DataError, InputError, NotInLakeError
 
 CONFIG = DataConfig(book_levels=3)
@@ -213,6 +214,21 @@ def test_what_no_book_can_be_made_of(lake, tmp_path):
     with pytest.raises(InputError, match="--kind does not go with"):
         fetch(lake, tmp_path, DAY, kind="trades")
     assert fetch(lake, tmp_path, DAY, symbol="MINE")["tables"][0]["symbol"] == "MINE"
+
+
+def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch):
+    """Blocks of one line, of a few, and the whole file. A lost update makes a gap, a snapshot ends it."""
+    again = [diff(200, 201, 900, [("98.00", "1")]), snapshot(201), diff(202, 203, 1000, [("99.00", "7")])]
+    found = []
+    for block in (1, 700, 1 << 22):
+        monkeypatch.setattr(lines, "BLOCK", block)
+        lake = Lake(tmp_path / str(block))
+        answer = fetch(lake, tmp_path, [*DAY, *again])
+        del answer["verification"]["messages_per_second"], answer["verification"]["replayed_per_second"]
+        tables = {t["schema"]: pl.read_parquet(t["path"]).rows() for t in answer["tables"]}
+        found.append((tables, answer["repairs"], answer["verification"]))
+    assert found[0] == found[1] == found[2]
+    assert found[0][2]["gaps"] == 1 and found[0][2]["snapshots"] == 2 and len(found[0][0]) == 4
 
 
 # --- real captures -----------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from difffinance.config import DataConfig
+from difffinance.data import lines
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.loading import load_book
-from difffinance.data.store import read_metadata
+from difffinance.data.store import Lake, read_metadata
 from difffinance.errors import DataError, InputError
 
 CONFIG = DataConfig(book_levels=3)
@@ -95,6 +96,19 @@ def test_snapshot_file_is_the_incremental_file_seen_from_above(lake, tmp_path):
     columns = [c for c in theirs.columns if "price" in c or "quantity" in c]
     assert both.height == 199
     assert both.select(columns).rows() == both.select(f"{c}_ours" for c in columns).rows()
+
+
+def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch):
+    """Blocks of one row, of a few, and the whole file; the snapshot and the last message lie across blocks."""
+    trades = TRADES + trade(15, "buy", "100", "1") + trade(25, "buy", "100", "2") + trade(26, "unknown", "100", "1")
+    found = []
+    for block in (1, 200, 1 << 22):
+        monkeypatch.setattr(lines, "BLOCK", block)
+        answer = fetch(Lake(tmp_path / str(block)), tmp_path, BOOK + "".join(DAY), trades)
+        del answer["verification"]["messages_per_second"]
+        tables = {t["schema"]: pl.read_parquet(t["path"]).rows() for t in answer["tables"]}
+        found.append((tables, answer["repairs"], answer["verification"]))
+    assert found[0] == found[1] == found[2] and found[0][2]["prints"] == 2
 
 
 def test_quotes_and_states(lake, tmp_path):

@@ -13,24 +13,26 @@ its own; it becomes `Quotes`, and the book after every update is held against th
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request, Table
-from difffinance.data.decimals import Scaled, count_steps, join_scaled, read_decimals
-from difffinance.data.level2 import GAP, SNAPSHOT, TRADE, UPDATE
+from difffinance.data.connectors.base import Fetched, Request
+from difffinance.data.connectors.binance_chain import Chain
+from difffinance.data.decimals import Scaled, StepFinder, count_steps, read_decimals
+from difffinance.data.level2 import SNAPSHOT, UPDATE
+from difffinance.data.level2_messages import Merger, Messages, Rising, of_levels, of_trades
 from difffinance.data.level2_tables import (
+    BestQuotes,
     Grid,
-    Levels,
-    Messages,
-    compare_best,
+    LevelWriter,
+    Tables,
     load_kernels,
-    merge_trades,
     quotes_table,
-    rebuild_book,
     trades_table,
 )
 from difffinance.data.lines import line_blocks
@@ -63,97 +65,146 @@ _NEEDED = {
 }  # fmt: skip
 
 
+_LEAD_TRADES = 100_000  # the clocks are compared over the first trades of a file
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels of the messages of one stream, sorted by `owner`, the message's row in its stream."""
+
+    owner: Array
+    side: Array  # 1 bid, 0 ask
+    price: Scaled
+    quantity: Scaled
+
+
 @dataclass(frozen=True)
 class Capture:
-    """What the lines say: one table per stream with `row` and `received`, and the levels of updates and snapshots."""
+    """What some lines say: one table per stream with `row` and `received`, and the levels of updates and snapshots."""
 
     tables: dict[str, pl.DataFrame]
     levels: dict[str, Levels]
     prices: dict[str, Scaled]  # of trades and best quotes
-    futures: bool
+
+
+@dataclass
+class Survey:
+    """What must be known of a whole capture before its rows are made; it takes a reading of its own."""
+
+    lines: int = 0
+    symbols: set[str] = field(default_factory=set)
+    futures: bool = False
+    quotes_timed: bool = True
+    snapshots: list[tuple[int, int, int]] = field(default_factory=list)  # row, update id, receive time
+    heights: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_SHAPES, 0))
+    prices: StepFinder = field(default_factory=StepFinder)
+    sizes: StepFinder = field(default_factory=StepFinder)
+    _ahead: list[Array] = field(default_factory=list)
+
+    def add(self, piece: Capture) -> None:
+        """Look at the next lines."""
+        for kind, table in piece.tables.items():
+            self.heights[kind] += table.height
+            self.lines += table.height
+            if "s" in table.columns:
+                self.symbols.update(table["s"].unique().to_list())
+        for levels in piece.levels.values():
+            self.prices.add(levels.price)
+            self.sizes.add(levels.quantity)
+        self.prices.add(*(piece.prices[k] for k in "pba"))
+        self.sizes.add(*(piece.prices[k] for k in "qBA"))
+        self.futures = self.futures or bool(piece.tables["depth"]["pu"].is_not_null().any())
+        self.quotes_timed = self.quotes_timed and bool(piece.tables["bookTicker"]["T"].is_not_null().all())
+        self.snapshots += piece.tables["snapshot"].select("row", "lastUpdateId", "received").rows()
+        trade = piece.tables["trade"]
+        if sum(map(len, self._ahead)) < _LEAD_TRADES:
+            self._ahead.append(trade["T"].to_numpy() * 1_000_000 - trade["received"].to_numpy())
+
+    def lead(self) -> int:
+        """Return by how much the venue's clock is ahead of the receiver's, in ns (the median of the trades)."""
+        ahead = np.concatenate([*self._ahead, np.zeros(0, np.int64)])[:_LEAD_TRADES]
+        return int(np.median(ahead)) if len(ahead) else 0
+
+    def symbol(self, given: str | None, file: str) -> str:
+        """Return the name for the tables; refuse captures of several symbols."""
+        names = sorted(self.symbols)
+        if len(names) != 1:
+            raise DataError(
+                f"holds {len(names)} symbols ({', '.join(names[:5])}). Allowed: one, so that snapshots have an owner.",
+                file=file,
+            )
+        return check_symbol(given or names[0] + (".UM" if self.futures else ""))
 
 
 def import_capture(path: Path, request: Request) -> Fetched:
-    """Read one capture of one symbol into `BookEvents`, `Depth`, `Trades` and `Quotes` (those that it can fill)."""
+    """Read one capture of one symbol into `BookEvents`, `Depth`, `Trades` and `Quotes` (those that it can fill).
+
+    The capture is read twice, block by block: memory does not grow with its length.
+    """
     load_kernels()
-    start = time.perf_counter()
-    capture = read_capture(path, request.config.max_archive_bytes)
+    start, limit = time.perf_counter(), request.config.max_archive_bytes
+    survey = Survey()
+    for piece in read_capture(path, limit):
+        survey.add(piece)
     request.progress("binance", 1, 3)
-    symbol = _symbol(capture, request.options.get("symbol"), path.name)
-    every = [capture.levels["depth"], capture.levels["snapshot"]]
-    price = join_scaled([*(each.price for each in every), *(capture.prices[k] for k in ("p", "b", "a"))])
-    quantity = join_scaled([*(each.quantity for each in every), *(capture.prices[k] for k in ("q", "B", "A"))])
-    grid = Grid.find(price, quantity, request.config.tick_size, request.config.lot_size, path.name)
-    messages, ids, dropped, duplicates = _in_order(capture, path.name)
-    levels = request.config.book_levels
-    rebuilt = rebuild_book(messages, symbol, grid, levels=levels, file=path.name)
+    if not survey.lines:
+        raise DataError("is empty. Allowed: lines of a receive time, a space and a message.", file=path.name)
+    symbol = survey.symbol(request.options.get("symbol"), path.name)
+    if survey.heights["depth"] and not survey.snapshots:
+        raise DataError("has depth updates and no snapshot, so no book can be known.", file=path.name)
+    work = _Import(request, path.name, symbol, survey)
+    for piece, last in _with_last(read_capture(path, limit)):
+        work.feed(piece, last=last)
     request.progress("binance", 2, 3)
-    trades, late = _trades(capture, symbol, path.name)
-    quotes, ticker, raised = _quotes(capture, symbol, grid, path.name)
-    after = np.flatnonzero(messages.kind == UPDATE)
-    compared, agreed = compare_best(
-        rebuilt.best, after, capture.tables["bookTicker"]["u"].to_numpy(), ticker, ids[after]
-    )
-    lines = sum(table.height for table in capture.tables.values())
-    verification = {
-        **rebuilt.verification,
-        "messages": lines,
-        "messages_per_second": lines / (time.perf_counter() - start),
-        "replayed_per_second": rebuilt.verification["messages_per_second"],
-        "best_quotes_compared": compared,
-        "best_quotes_exact": agreed / compared if compared else None,
-    }
-    repairs = rebuilt.repairs | {
-        "update outside a snapshot's reach dropped": dropped,
-        "message sent twice dropped": duplicates,
-        "quote's time raised to that of the quote before": raised,
-        "trade's time raised to that of the trade before": late,
-    }
-    date = str(rebuilt.events["ts"][0].date()) if rebuilt.events.height else str(trades["ts"][0].date())
+    verification = work.verification(survey.lines, time.perf_counter() - start)
+    repairs = work.repairs()
+    levels = request.config.book_levels
     metadata = {
         "currency": quote_currency(symbol),
-        "tick_size": float(grid.tick),
-        "lot_size": float(grid.lot),
+        "tick_size": float(work.grid.tick),
+        "lot_size": float(work.grid.lot),
         "adjustment": "none",
-        "date": date,
+        "date": work.date,
         "levels": levels,
         "raw_sha256": {path.name: sha256_of(path)},
         "repairs": {rule: rows for rule, rows in repairs.items() if rows},
         "is_index": False,
         "synthetic": False,
         "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
-        "volume_base": "Binance USD-M futures" if capture.futures else "Binance spot",
+        "volume_base": "Binance USD-M futures" if survey.futures else "Binance spot",
     }
-    made = ((BOOK_EVENTS, rebuilt.events), (depth_schema(levels), rebuilt.depth), (TRADES, trades), (QUOTES, quotes))
-    tables = tuple(Table(schema, symbol, frame, metadata, date) for schema, frame in made if frame.height)
+    tables = work.finished((BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES), metadata)
     request.progress("binance", 3, 3)
-    return Fetched(tables, repairs, verification, raw_files=(path,))
+    return Fetched(tuple(tables), repairs, verification, raw_files=(path,))
+
+
+def _with_last(pieces: Iterator[Capture]) -> Iterator[tuple[Capture, bool]]:
+    before = next(pieces)
+    for piece in pieces:
+        yield before, False
+        before = piece
+    yield before, True
 
 
 # --- lines to tables ---------------------------------------------------------------------------------------------
 
 
-def read_capture(path: Path, limit: int) -> Capture:
-    """Parse the lines of a capture; `DataError` names the row of one that is no message of these streams."""
-    frames: dict[str, list[pl.DataFrame]] = {kind: [] for kind in _SHAPES}
+def read_capture(path: Path, limit: int) -> Iterator[Capture]:
+    """Parse a capture by blocks of lines; `DataError` names the row of one that is no message of these streams."""
     for first, block in line_blocks(path, limit=limit):
-        for kind, frame in _parse(block, first, path.name).items():
-            frames[kind].append(frame)
-    if not sum(len(found) for found in frames.values()):
-        raise DataError("is empty. Allowed: lines of a receive time, a space and a message.", file=path.name)
-    tables = {kind: pl.concat(found) if found else _empty(kind) for kind, found in frames.items()}
-    levels = {
-        "depth": _levels(tables["depth"], "b", "a", path.name),
-        "snapshot": _levels(tables["snapshot"], "bids", "asks", path.name),
-    }
-    numbers = {}
-    for kind, names in (("trade", "pq"), ("bookTicker", "bBaA")):
-        rows = tables[kind]["row"].to_numpy()
-        for name in names:
-            numbers[name] = read_decimals(tables[kind][name], f"{kind} {name}", file=path.name, rows=rows)
-    futures = bool(tables["depth"]["pu"].is_not_null().any()) if tables["depth"].height else False
-    tables["depth"], tables["snapshot"] = tables["depth"].drop("b", "a"), tables["snapshot"].drop("bids", "asks")
-    return Capture(tables, levels, numbers, futures)
+        parsed = _parse(block, first, path.name)
+        tables = {kind: parsed[kind] if kind in parsed else _empty(kind) for kind in _SHAPES}
+        levels = {
+            "depth": _levels(tables["depth"], "b", "a", path.name),
+            "snapshot": _levels(tables["snapshot"], "bids", "asks", path.name),
+        }
+        numbers = {}
+        for kind, names in (("trade", "pq"), ("bookTicker", "bBaA")):
+            rows = tables[kind]["row"].to_numpy()
+            for name in names:
+                numbers[name] = read_decimals(tables[kind][name], f"{kind} {name}", file=path.name, rows=rows)
+        tables["depth"], tables["snapshot"] = tables["depth"].drop("b", "a"), tables["snapshot"].drop("bids", "asks")
+        yield Capture(tables, levels, numbers)
 
 
 def _empty(kind: str) -> pl.DataFrame:
@@ -233,116 +284,134 @@ def _levels(table: pl.DataFrame, bids: str, asks: str, file: str) -> Levels:
     return Levels(long["owner"].to_numpy(), long["side"].to_numpy(), price, quantity)
 
 
-def _symbol(capture: Capture, given: str | None, file: str) -> str:
-    names = sorted({name for table in capture.tables.values() if "s" in table.columns for name in table["s"].unique()})
-    if len(names) != 1:
-        raise DataError(
-            f"holds {len(names)} symbols ({', '.join(names[:5])}). Allowed: one, so that snapshots have an owner.",
-            file=file,
+# --- tables of the lake ------------------------------------------------------------------------------------------
+
+
+class _Import:
+    """One capture on its way into the lake, piece by piece."""
+
+    def __init__(self, request: Request, file: str, symbol: str, survey: Survey) -> None:
+        self.request, self.file, self.symbol, self.survey = request, file, symbol, survey
+        self.grid = Grid.of(survey.prices, survey.sizes, request.config)
+        self.date = ""
+        self._chain = Chain(survey.snapshots, survey.futures)
+        self._merger, self._best = Merger(), BestQuotes(survey.heights["bookTicker"])
+        self._trade_times, self._quote_times, self._quotes_seen, self._ticker_id = Rising(), Rising(), 0, 0
+        self._lead = survey.lead()
+        self._waiting: list[tuple[Capture, Messages]] = []  # until the day is known
+
+    def feed(self, piece: Capture, *, last: bool) -> None:
+        """Take the next lines. The day is that of the first message of the book, else of the first row."""
+        depth, snapshot = piece.tables["depth"], piece.tables["snapshot"]
+        updates = self._messages(piece, "depth", depth["T" if self.survey.futures else "E"], depth["u"], UPDATE)
+        zero = pl.zeros(snapshot.height, pl.Int64, eager=True)
+        snapshots = self._messages(piece, "snapshot", zero, snapshot["lastUpdateId"], SNAPSHOT)
+        book = self._chain.feed(depth, updates, snapshot["row"].to_list(), snapshots, last=last)
+        self._waiting.append((piece, book))
+        if not self.date:
+            bookless = last or not self.survey.snapshots or not self.survey.heights["depth"]
+            self.date = _day(book.ts) or (self._first_day() if bookless else "")
+            if not self.date and not last:
+                return
+            self.tables = Tables(self.request, self.symbol, self.date)
+            self._writer = LevelWriter(self.tables, self.grid, self.file)
+        waiting, self._waiting = self._waiting, []
+        for each, messages in waiting:
+            self._write(each, messages)
+        if last:
+            self._replay(self._merger.rest())
+
+    def _first_day(self) -> str:
+        trades = next((d for p, _ in self._waiting if (d := _day(p.tables["trade"]["T"].to_numpy() * 1_000_000))), "")
+        return trades or next((d for p, _ in self._waiting if (d := _day(self._quote_ts(p.tables["bookTicker"])))), "")
+
+    def _messages(self, piece: Capture, stream: str, ms: pl.Series, ids: pl.Series, kind: int) -> Messages:
+        levels, rows = piece.levels[stream], piece.tables[stream]["row"].to_numpy()
+        ticks = count_steps(levels.price, self.grid.tick, "price", file=self.file, rows=rows[levels.owner])
+        lots = count_steps(levels.quantity, self.grid.lot, "quantity", file=self.file, rows=rows[levels.owner])
+        ts = ms.to_numpy() * 1_000_000
+        return of_levels(np.full(len(ts), kind), ids.to_numpy(), ts, levels.owner, levels.side, ticks, lots)
+
+    def _write(self, piece: Capture, book: Messages) -> None:
+        """Write trades and quotes, and what of the book is ready."""
+        trade, rows = piece.tables["trade"], piece.tables["trade"]["row"].to_numpy()
+        price, quantity = piece.prices["p"], piece.prices["q"]
+        ts, maker = trade["T"].to_numpy() * 1_000_000, trade["m"].to_numpy()  # the buyer is the maker: a bid was hit
+        frame = trades_table(
+            self.symbol,
+            self._trade_times(ts),
+            trade["t"].to_numpy(),
+            price,
+            quantity,
+            np.where(maker, -1, 1),
+            self.file,
         )
-    return check_symbol(given or names[0] + (".UM" if capture.futures else ""))
+        self.tables.append(TRADES, frame)
+        self._write_quotes(piece)
+        ticks = count_steps(price, self.grid.tick, "price", file=self.file, rows=rows)
+        lots = count_steps(quantity, self.grid.lot, "quantity", file=self.file, rows=rows)
+        self._merger.add(book, of_trades(ts, np.where(maker, 1, 0), ticks, lots))
+        self._replay(self._merger.ready())
+
+    def _replay(self, messages: Messages) -> None:
+        if len(messages):
+            _, best = self._writer.feed(messages)
+            after = messages.kind == UPDATE
+            self._best.hold(messages.tag[after], best[after])
+
+    def _write_quotes(self, piece: Capture) -> None:
+        ticker = piece.tables["bookTicker"]
+        rows, ids = ticker["row"].to_numpy(), ticker["u"].to_numpy()
+        falls = np.flatnonzero(np.diff(ids, prepend=self._ticker_id) < 0)
+        if len(falls):
+            raise DataError("bookTicker update ids fall. Allowed: rising.", file=self.file, row=int(rows[falls[0]]))
+        steps = [("a", self.grid.tick), ("A", self.grid.lot), ("b", self.grid.tick), ("B", self.grid.lot)]
+        columns = [
+            count_steps(piece.prices[n], step, f"bookTicker {n}", file=self.file, rows=rows) for n, step in steps
+        ]
+        quotes = np.column_stack(columns)
+        seq = np.arange(self._quotes_seen, self._quotes_seen + len(ids))
+        ts = self._quote_times(self._quote_ts(ticker))
+        self.tables.append(QUOTES, quotes_table(self.symbol, ts, seq, quotes, self.grid, self.file))
+        self._best.add(ids, quotes)
+        self._quotes_seen += len(ids)
+        self._ticker_id = int(ids[-1]) if len(ids) else self._ticker_id
+
+    def _quote_ts(self, ticker: pl.DataFrame) -> Array:
+        """Return the venue's times. Spot's quotes carry none: theirs is the receive time, on the venue's clock."""
+        if self.survey.quotes_timed:
+            return ticker["T"].to_numpy() * 1_000_000
+        return ticker["received"].to_numpy() + self._lead
+
+    def finished(self, schemas: tuple[Any, ...], metadata: dict[str, Any]) -> list[Any]:
+        """Return the tables."""
+        return self.tables.finished(schemas, metadata)
+
+    def verification(self, lines: int, seconds: float) -> dict[str, Any]:
+        """Return what was found out; the rate is that of reading, replaying, verifying and writing."""
+        compared, agreed = self._best.counted()
+        found = self._writer.verification()
+        return {
+            **found,
+            "messages": lines,
+            "messages_per_second": lines / seconds,
+            "replayed_per_second": found["messages_per_second"],
+            "best_quotes_compared": compared,
+            "best_quotes_exact": agreed / compared if compared else None,
+        }
+
+    def repairs(self) -> dict[str, int]:
+        """Return what was repaired."""
+        return self._writer.repairs() | {
+            "update outside a snapshot's reach dropped": self._chain.dropped,
+            "message sent twice dropped": self._chain.duplicates,
+            "quote's time raised to that of the quote before": self._quote_times.raised,
+            "trade's time raised to that of the trade before": self._trade_times.raised,
+        }
 
 
-# --- order and gaps ----------------------------------------------------------------------------------------------
-
-
-def _in_order(capture: Capture, file: str) -> tuple[Messages, Array, int, int]:
-    """Return the messages in the order in which they apply, the update id of each, and what was dropped and why."""
-    depth, snapshot, trade = (capture.tables[k] for k in ("depth", "snapshot", "trade"))
-    if depth.height and not snapshot.height:
-        raise DataError("has depth updates and no snapshot, so no book can be known.", file=file)
-    rows, dropped, duplicates = _chain(depth, snapshot, capture.futures)
-    kinds = np.array([kind for kind, _ in rows], dtype=np.int64)
-    owners = np.array([owner for _, owner in rows], dtype=np.int64)
-    ts_depth = depth["T" if capture.futures else "E"].to_numpy() * 1_000_000
-    ts = np.where(kinds == SNAPSHOT, 0, ts_depth[np.maximum(owners, 0)] if depth.height else 0)
-    # A snapshot takes the time of the update that follows it: spot snapshots have no time of their own.
-    for k in range(len(ts) - 1, -1, -1):
-        if kinds[k] == SNAPSHOT:
-            ts[k] = ts[k + 1] if k + 1 < len(ts) else ts[k - 1] if k else snapshot["received"][0]
-    sides = np.where(trade["m"].to_numpy(), 1, 0)  # the buyer is the maker: a bid was hit
-    levels = {
-        UPDATE: capture.levels["depth"],
-        SNAPSHOT: capture.levels["snapshot"],
-        TRADE: Levels(np.arange(trade.height), sides, capture.prices["p"], capture.prices["q"]),
-    }
-    messages = merge_trades(kinds, ts, owners, levels, trade["T"].to_numpy() * 1_000_000)
-    last = depth["u"].to_numpy() if depth.height else np.zeros(1, np.int64)
-    return messages, last[np.where(messages.kind == UPDATE, messages.owner, 0)], dropped, duplicates
-
-
-def _chain(depth: pl.DataFrame, snapshot: pl.DataFrame, futures: bool) -> tuple[list[tuple[int, int]], int, int]:
-    """Return (kind, row of its table) of snapshots, applied updates and gaps; the numbers dropped and sent twice."""
-    first, last = depth["U"].to_list(), depth["u"].to_list()
-    before = depth["pu"].to_list() if futures else [None] * depth.height
-    received = depth["row"].to_list()
-    chain: list[tuple[int, int]] = []
-    waiting = list(
-        zip(snapshot["row"].to_list(), snapshot["lastUpdateId"].to_list(), range(snapshot.height), strict=True)
-    )
-    at: int | None = None  # update id of the book, None where it is unknown
-    joined = dropped = duplicates = 0
-    fresh = False  # nothing has been applied to the snapshot yet
-    for k in range(depth.height):
-        # Updates that came before the snapshot wait for it, as the venue's rules say; those it contains are dropped.
-        if at is None and waiting and (last[k] > waiting[0][1] or received[k] > waiting[0][0]):
-            while len(waiting) > 1 and last[k] > waiting[1][1] and received[k] > waiting[1][0]:
-                waiting.pop(0)  # an older snapshot than another that is there already
-            _, at, owner = waiting.pop(0)
-            fresh = True
-            chain.append((SNAPSHOT, owner))
-            joined += 1
-        if at is None:
-            dropped += 1
-            continue
-        if last[k] < at + (not futures) if fresh else last[k] <= at:
-            dropped, duplicates = dropped + fresh, duplicates + (not fresh)
-            continue
-        follows = (first[k] <= at + (not futures) <= last[k]) if fresh else (
-            before[k] == at if futures else first[k] == at + 1
-        )  # fmt: skip
-        if not follows:
-            chain.append((GAP, k))
-            at, dropped = None, dropped + 1
-            continue
-        chain.append((UPDATE, k))
-        at, fresh = last[k], False
-    return chain, dropped, duplicates
-
-
-# --- trades and quotes -------------------------------------------------------------------------------------------
-
-
-def _trades(capture: Capture, symbol: str, file: str) -> tuple[pl.DataFrame, int]:
-    trade = capture.tables["trade"]
-    side = np.where(trade["m"].to_numpy(), -1, 1)
-    price, quantity = capture.prices["p"], capture.prices["q"]
-    return trades_table(symbol, trade["T"].to_numpy() * 1_000_000, trade["t"].to_numpy(), price, quantity, side, file)
-
-
-def _quotes(capture: Capture, symbol: str, grid: Grid, file: str) -> tuple[pl.DataFrame, Array, int]:
-    """Return `Quotes`, the same in ticks and lots, and how many times were raised.
-
-    Spot's quotes carry no time: they take the receive time, brought to the venue's clock by the median difference of
-    the trades.
-    """
-    ticker, trade = capture.tables["bookTicker"], capture.tables["trade"]
-    falls = (ticker["u"].diff() < 0).arg_true()
-    if len(falls):
-        raise DataError(
-            "bookTicker update ids fall. Allowed: rising.", file=file, row=int(ticker["row"][int(falls[0])])
-        )
-    rows = ticker["row"].to_numpy()
-    steps = [("a", grid.tick), ("A", grid.lot), ("b", grid.tick), ("B", grid.lot)]
-    numbers = [count_steps(capture.prices[n], step, f"bookTicker {n}", file=file, rows=rows) for n, step in steps]
-    quotes = np.column_stack(numbers)
-    if ticker["T"].is_not_null().all():
-        ts = ticker["T"].to_numpy() * 1_000_000
-    else:
-        lead = int(np.median(trade["T"].to_numpy() * 1_000_000 - trade["received"].to_numpy())) if trade.height else 0
-        ts = ticker["received"].to_numpy() + lead
-    frame, raised = quotes_table(symbol, ts, np.arange(len(ts)), quotes, grid, file)
-    return frame, quotes, raised
+def _day(ts: Array) -> str:
+    return str(np.datetime64(int(ts[0]), "ns").astype("datetime64[D]")) if len(ts) else ""
 
 
 def quote_currency(symbol: str) -> str:

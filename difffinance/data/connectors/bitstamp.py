@@ -92,12 +92,12 @@ def fetch(request: Request) -> Fetched:
     request.progress("bitstamp", 2, 3)
     shown = show(planned, orders, request.config.book_levels)
     rows, depth, at, ids = shown.arrays()
-    frames = book_tables(symbol, ts[at], rows, depth, grid, path.name, ids)
+    frames = book_tables(symbol, ts[at], rows, depth, grid, path.name, order_id=ids)
     executed = rows[:, 1] == EXECUTION
     price = Scaled(rows[executed, 3] * int(grid.tick.scaleb(8)), 8)
     quantity = Scaled(rows[executed, 4] * int(grid.lot.scaleb(8)), 8)
     side = 1 - 2 * rows[executed, 2]  # the aggressor's
-    trades, _ = trades_table(symbol, ts[at][executed], np.flatnonzero(executed), price, quantity, side, path.name)
+    trades = trades_table(symbol, ts[at][executed], np.flatnonzero(executed), price, quantity, side, path.name)
     one_step, resync = exactness(rows, depth)
     told = sum(f.volume for f in fills)
     verification = {

@@ -21,16 +21,9 @@ import polars as pl
 
 from difffinance.data.connectors.base import Fetched, Request, Table, one_word
 from difffinance.data.decimals import Scaled, count_steps, join_scaled, read_decimals
-from difffinance.data.level2 import GAP, SNAPSHOT, TRADE, UPDATE
-from difffinance.data.level2_tables import (
-    Grid,
-    Levels,
-    load_kernels,
-    merge_trades,
-    quotes_table,
-    rebuild_book,
-    trades_table,
-)
+from difffinance.data.level2 import GAP, SNAPSHOT, UPDATE
+from difffinance.data.level2_messages import Merger, Messages, Rising, of_levels, of_trades
+from difffinance.data.level2_tables import Grid, LevelWriter, Tables, load_kernels, quotes_table, trades_table
 from difffinance.data.lines import line_blocks
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
@@ -113,7 +106,8 @@ def read_capture(path: Path, limit: int) -> Capture:
         for channel in _EVENTS:
             own = found.filter(pl.col("channel") == channel)
             if own.height:
-                items[channel].append(_items(own, channel, path.name))
+                new = _items(own, channel, path.name)
+                items[channel].append(new.with_columns(pl.col("event") + (first << 32)))  # no two blocks share one
     if not messages or not sum(frame.height for frame in messages):
         raise DataError("holds no received messages. Allowed: a capture with records of type recv.", file=path.name)
     return Capture(pl.concat(messages), {c: pl.concat(f) if f else _no_items(c) for c, f in items.items()})
@@ -205,28 +199,34 @@ def _import_product(
     ts, order, side = _trade_order(own["market_trades"], file)
     price, size = (Scaled(trade[c].values[order], trade[c].decimals) for c in ("price", "size"))
     ids = own["market_trades"]["trade_id"].cast(pl.Int64).to_numpy()[order]
-    trades, late = trades_table(product, ts, ids, price, size, side, file)
-    kind, owner, ts_book, source = _book_messages(capture, own["l2_data"], book, file)
-    source[TRADE] = Levels(np.arange(len(ts)), (1 - side) // 2, price, size)  # the resting side: 1 bid
-    messages = merge_trades(kind, ts_book, owner, source, ts)
-    rebuilt = rebuild_book(messages, product, grid, levels=levels, file=file)
-    quotes, rows, sent, raised = _quotes(own["ticker"], ticker, product, grid, file)
-    seen = _seen(rebuilt.best, np.maximum.accumulate(messages.ts), rows, sent)
+    ticks = count_steps(price, grid.tick, "price", file=file)
+    lots = count_steps(size, grid.lot, "quantity", file=file)
+    merger = Merger()
+    merger.add(_book_messages(capture, own["l2_data"], book, grid, file), of_trades(ts, (1 - side) // 2, ticks, lots))
+    messages = merger.rest()
+    quotes, sent = _quotes(own["ticker"], ticker, grid, file)
+    begins = messages.ts[messages.kind == SNAPSHOT][:1].tolist()
+    tables = Tables(request, product, _day([*begins, *ts[:1], *sent[:1]][0]))
+    trade_times, quote_times = Rising(), Rising()
+    writer = LevelWriter(tables, grid, file)
+    times, best = writer.feed(messages)
+    tables.append(TRADES, trades_table(product, trade_times(ts), ids, price, size, side, file))
+    seq = np.arange(len(sent))
+    tables.append(QUOTES, quotes_table(product, quote_times(sent), seq, quotes, grid, file))
+    seen = _seen(best, times, quotes, sent)
     missing = int((np.diff(ids) - 1).sum()) if len(ids) else 0
-    verification = {**rebuilt.verification, "trade_ids_missing": missing, "best_quotes_seen": seen}
-    repairs = rebuilt.repairs | {
-        "quote's time raised to that of the quote before": raised,
-        "trade's time raised to that of the trade before": late,
+    verification = {**writer.verification(), "trade_ids_missing": missing, "best_quotes_seen": seen}
+    repairs = writer.repairs() | {
+        "quote's time raised to that of the quote before": quote_times.raised,
+        "trade's time raised to that of the trade before": trade_times.raised,
         "trade sent twice dropped": own["market_trades"].height - len(order),
     }
-    made = ((BOOK_EVENTS, rebuilt.events), (depth_schema(levels), rebuilt.depth), (TRADES, trades), (QUOTES, quotes))
-    date = next(str(frame["ts"][0].date()) for _, frame in made if frame.height)
     metadata = {
         "currency": product.rpartition("-")[2],
         "tick_size": float(grid.tick),
         "lot_size": float(grid.lot),
         "adjustment": "none",
-        "date": date,
+        "date": tables.part,
         "levels": levels,
         "raw_sha256": {file: sha256_of(path)},
         "repairs": {rule: rows for rule, rows in repairs.items() if rows},
@@ -235,17 +235,17 @@ def _import_product(
         "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
         "volume_base": "Coinbase",
     }
-    return (
-        [Table(schema, product, frame, metadata, date) for schema, frame in made if frame.height],
-        repairs,
-        verification,
-    )
+    return tables.finished((BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES), metadata), repairs, verification
+
+
+def _day(ts: int) -> str:
+    return str(np.datetime64(ts, "ns").astype("datetime64[D]"))
 
 
 def _book_messages(
-    capture: Capture, items: pl.DataFrame, numbers: dict[str, Scaled], file: str
-) -> tuple[Array, Array, Array, dict[int, Levels]]:
-    """Return kind, owner and time of a product's book messages, gaps included, and the levels by kind."""
+    capture: Capture, items: pl.DataFrame, numbers: dict[str, Scaled], grid: Grid, file: str
+) -> Messages:
+    """Return a product's book messages, gaps included."""
     bad = items.filter(~pl.col("side").is_in(["bid", "offer"]) | ~pl.col("type").is_in(["snapshot", "update"]))
     if bad.height:
         given = f"{bad['type'][0]} {bad['side'][0]}"
@@ -259,17 +259,19 @@ def _book_messages(
     skipped = capture.messages.with_columns(
         lost=pl.col("sequence_num") != pl.col("sequence_num").shift(1).over("conn") + 1
     ).filter(pl.col("lost").fill_null(False))
-    kind = np.where(events["snapshot"].to_numpy(), SNAPSHOT, UPDATE)
+    kind, ts = np.where(events["snapshot"].to_numpy(), SNAPSHOT, UPDATE), events["ts"].to_numpy()
     at = np.searchsorted(events["row"].to_numpy(), skipped["row"].to_numpy(), side="left")
+    place = np.arange(len(kind))
     if len(at) and len(kind):
-        gap_ts = events["ts"].to_numpy()[np.maximum(at - 1, 0)]
-        kind, ts = np.insert(kind, at, GAP), np.insert(events["ts"].to_numpy(), at, gap_ts)
-        owner = np.insert(events["event"].to_numpy(), at, -1)
-    else:
-        ts, owner = events["ts"].to_numpy(), events["event"].to_numpy()
+        gap_ts = ts[np.maximum(at - 1, 0)]
+        kind, ts = np.insert(kind, at, GAP), np.insert(ts, at, gap_ts)
+        place += np.searchsorted(at, place, side="right")
+    owner = place[np.searchsorted(events["event"].to_numpy(), items["event"].to_numpy())]
     side = (items["side"] == "bid").cast(pl.Int64).to_numpy()
-    source = Levels(items["event"].to_numpy(), side, numbers["price_level"], numbers["new_quantity"])
-    return kind, owner, ts, {UPDATE: source, SNAPSHOT: source}
+    rows = items["row"].to_numpy()
+    ticks = count_steps(numbers["price_level"], grid.tick, "price", file=file, rows=rows)
+    lots = count_steps(numbers["new_quantity"], grid.lot, "quantity", file=file, rows=rows)
+    return of_levels(kind, np.zeros(len(kind), np.int64), ts, owner, side, ticks, lots)
 
 
 def _trade_order(items: pl.DataFrame, file: str) -> tuple[Array, Array, Array]:
@@ -286,17 +288,14 @@ def _trade_order(items: pl.DataFrame, file: str) -> tuple[Array, Array, Array]:
     return ts[order], order, side[order]
 
 
-def _quotes(
-    items: pl.DataFrame, numbers: dict[str, Scaled], product: str, grid: Grid, file: str
-) -> tuple[pl.DataFrame, Array, Array, int]:
+def _quotes(items: pl.DataFrame, numbers: dict[str, Scaled], grid: Grid, file: str) -> tuple[Array, Array]:
+    """Return tickers with both sides in ticks and lots, and when they were sent."""
     rows = items["row"].to_numpy()
     steps = {c: grid.lot if c.endswith("quantity") else grid.tick for c in numbers}
     columns = [count_steps(numbers[c], step, c, file=file, rows=rows) for c, step in steps.items()]
     quotes = np.column_stack(columns)
     whole = (quotes > 0).all(axis=1)  # a ticker before the first book has an empty side
-    ts = _nanoseconds(items["timestamp"], items["row"], file).to_numpy()[whole]
-    frame, raised = quotes_table(product, ts, np.arange(len(ts)), quotes[whole], grid, file)
-    return frame, quotes[whole], ts, raised
+    return quotes[whole], _nanoseconds(items["timestamp"], items["row"], file).to_numpy()[whole]
 
 
 def _seen(best: Array, ts: Array, quotes: Array, sent: Array) -> float | None:

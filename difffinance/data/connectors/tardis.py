@@ -8,28 +8,30 @@
 A trades file may be named after an incremental file of the same instrument: its trades then go into the book. Rows of
 an incremental file that share a local time and are all of a snapshot, or all not, are one message; a snapshot begins
 the book anew, levels before the first one are dropped and counted. Times are the venue's (`timestamp`, microseconds);
-rows stay in the order in which they were received. The `side` of a trade is the aggressor's.
+rows stay in the order in which they were received. Files are read twice, block by block: memory does not grow with
+their length. The `side` of a trade is the aggressor's.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request, Table
-from difffinance.data.csv_blocks import CsvLayout, CsvTable, read_csv, utc_times
-from difffinance.data.decimals import Scaled, count_steps, join_scaled
-from difffinance.data.level2 import SNAPSHOT, TRADE, UPDATE
+from difffinance.data.connectors.base import Fetched, Request
+from difffinance.data.csv_blocks import CsvLayout, CsvTable, csv_pieces, utc_times
+from difffinance.data.decimals import StepFinder, count_steps
+from difffinance.data.level2 import SNAPSHOT, UPDATE
+from difffinance.data.level2_messages import Merger, Messages, Rising, nothing, of_levels, of_trades
 from difffinance.data.level2_tables import (
     Grid,
-    Levels,
+    LevelWriter,
+    Tables,
     load_kernels,
-    merge_trades,
     quotes_table,
-    rebuild_book,
     trades_table,
 )
 from difffinance.data.lines import line_blocks
@@ -58,23 +60,82 @@ LAYOUTS = {
 
 
 @dataclass(frozen=True)
-class File:
-    """One csv in memory."""
+class Piece:
+    """Some rows of a csv."""
 
-    path: Path
-    kind: str
+    file: str
     table: CsvTable
-    levels: int = 0
 
     @property
     def ts(self) -> Array:
         """The venue's times, UTC nanoseconds."""
-        times = utc_times(self.table.frame["timestamp"], self.table.rows, self.path.name)
+        times = utc_times(self.table.frame["timestamp"], self.table.rows, self.file)
         return times.cast(pl.Int64).to_numpy()
 
-    def numbers(self, name: str) -> Scaled:
-        """Return a column of decimals."""
-        return self.table.decimals[name]
+    def steps(self, name: str, step: Any) -> Array:
+        """Return a column of decimals in whole steps."""
+        return count_steps(self.table.decimals[name], step, name, file=self.file, rows=self.table.rows)
+
+    def only(self, column: str, allowed: tuple[str, ...]) -> pl.Series:
+        """Return a column of texts that must be among these."""
+        values = self.table.frame[column]
+        bad = (~values.is_in(list(allowed))).arg_true()
+        if len(bad):
+            at = int(bad[0])
+            raise DataError(
+                f"{column} must be {' or '.join(allowed)}; got {values[at]!r}.",
+                file=self.file,
+                row=int(self.table.rows[at]),
+            )
+        return values
+
+    def signs(self) -> Array:
+        """Return the aggressor's side of trades."""
+        side = self.only("side", ("buy", "sell", "unknown"))
+        return (side == "buy").cast(pl.Int64).to_numpy() - (side == "sell").cast(pl.Int64).to_numpy()
+
+
+@dataclass(frozen=True)
+class File:
+    """A csv of one kind, read as often as needed."""
+
+    path: Path
+    kind: str
+    layout: CsvLayout
+    limit: int
+    levels: int = 0
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield its rows by blocks."""
+        for table in csv_pieces(self.path, self.layout, limit=self.limit):
+            if table.frame.height:
+                yield Piece(self.path.name, table)
+
+
+@dataclass
+class Survey:
+    """What must be known of whole files before their rows are made."""
+
+    rows: int = 0
+    named: dict[str, str] = field(default_factory=dict)  # exchange and symbol
+    prices: StepFinder = field(default_factory=StepFinder)
+    sizes: StepFinder = field(default_factory=StepFinder)
+
+    def add(self, piece: Piece) -> None:
+        """Look at the next rows; refuse another instrument."""
+        self.rows += len(piece.table.rows)
+        for name in ("exchange", "symbol"):
+            column = piece.table.frame[name]
+            before = self.named.setdefault(name, column[0])
+            other = (column != before).arg_true()
+            if len(other):
+                raise DataError(
+                    f"{name} is {column[other[0]]!r} after {before!r}. Allowed: one instrument.",
+                    file=piece.file,
+                    row=int(piece.table.rows[other[0]]),
+                )
+        for name, numbers in piece.table.decimals.items():
+            (self.sizes if "amount" in name else self.prices).add(numbers)
 
 
 def fetch(request: Request) -> Fetched:
@@ -88,55 +149,55 @@ def fetch(request: Request) -> Fetched:
     load_kernels()
     start = time.perf_counter()
     files = [open_file(path, request.config.max_archive_bytes) for path in paths]
-    request.progress("tardis", 1, 2)
     if len(files) == 2 and [f.kind for f in files] != ["incremental_book_L2", "trades"]:
         raise InputError(f"two files must be an incremental book and trades; got {', '.join(f.kind for f in files)}.")
-    symbol = _symbol(files, request.options.get("symbol"))
-    names = {name for file in files for name in file.table.decimals}
-    sizes = [f.numbers(n) for f in files for n in sorted(names) if n in f.table.decimals and "amount" in n]
-    prices = [f.numbers(n) for f in files for n in sorted(names) if n in f.table.decimals and "price" in n]
-    config = request.config
-    grid = Grid.find(join_scaled(prices), join_scaled(sizes), config.tick_size, config.lot_size, paths[0].name)
-    made, repairs, verification = _MAKERS[files[0].kind](files, symbol, grid, request)
-    rows = sum(len(file.table.rows) for file in files)
+    survey = Survey()
+    for file in files:
+        for piece in file.pieces():
+            survey.add(piece)
+    request.progress("tardis", 1, 2)
+    symbol = check_symbol(request.options.get("symbol") or survey.named["symbol"])
+    work = _IMPORTS[files[0].kind](files, symbol, Grid.of(survey.prices, survey.sizes, request.config), request)
+    work.run()
     verification = {
         "one_step_exact": None,
         "resync_exact": None,
-        **verification,
-        "messages": rows,
-        "messages_per_second": rows / (time.perf_counter() - start),
+        **work.verification(),
+        "messages": survey.rows,
+        "messages_per_second": survey.rows / (time.perf_counter() - start),
     }
-    date = next(str(frame["ts"][0].date()) for _, frame in made if frame.height)
+    repairs = work.repairs()
     metadata = {
         "currency": "",
-        "tick_size": float(grid.tick),
-        "lot_size": float(grid.lot),
+        "tick_size": float(work.grid.tick),
+        "lot_size": float(work.grid.lot),
         "adjustment": "none",
-        "date": date,
-        "levels": files[0].levels or config.book_levels,
+        "date": work.tables.part,
+        "levels": work.levels,
         "raw_sha256": {path.name: sha256_of(path) for path in paths},
         "repairs": {rule: count for rule, count in repairs.items() if count},
         "is_index": False,
         "synthetic": False,
         "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
-        "volume_base": str(files[0].table.frame["exchange"][0]),
+        "volume_base": survey.named["exchange"],
     }
-    tables = tuple(Table(schema, symbol, frame, metadata, date) for schema, frame in made if frame.height)
+    schemas = (BOOK_EVENTS, depth_schema(work.levels), TRADES, QUOTES)
+    tables = tuple(work.tables.finished(schemas, metadata))
     request.progress("tardis", 2, 2)
     return Fetched(tables, repairs, verification, raw_files=tuple(paths))
 
 
 def open_file(path: Path, limit: int) -> File:
-    """Read a csv whose header names one of the kinds."""
+    """Tell the kind of a csv by its header."""
     _, block = next(iter(line_blocks(path, limit=limit)), (1, b""))
     header = block[: block.find(b"\n")].decode("utf-8-sig", "replace").strip().split(",")
     for kind, layout in LAYOUTS.items():
         if tuple(header) == layout.names:
-            return File(path, kind, read_csv(path, layout, limit=limit))
+            return File(path, kind, layout, limit)
     levels = (len(header) - len(_KEY)) // 4
     snapshot = _snapshot_layout(levels)
     if levels >= 1 and tuple(header) == snapshot.names:
-        return File(path, "book_snapshot", read_csv(path, snapshot, limit=limit), levels)
+        return File(path, "book_snapshot", snapshot, limit, levels)
     raise DataError(
         f"begins with {','.join(header)[:120]!r}, the header of no kind that is read. Allowed: {', '.join(LAYOUTS)}, "
         "book_snapshot_N.",
@@ -150,129 +211,203 @@ def _snapshot_layout(levels: int) -> CsvLayout:
     return CsvLayout((*_KEY, *names), tuple(names), _WHOLE, header=True, blank=tuple(names))
 
 
-def _symbol(files: list[File], given: str | None) -> str:
-    for file in files:
-        for name in ("exchange", "symbol"):
-            column = file.table.frame[name]
-            other = (column != files[0].table.frame[name][0]).arg_true()
-            if len(other):
-                row = int(other[0])
-                raise DataError(
-                    f"{name} is {column[row]!r} after {files[0].table.frame[name][0]!r}. Allowed: one instrument.",
-                    file=file.path.name,
-                    row=int(file.table.rows[row]),
-                )
-    return check_symbol(given or files[0].table.frame["symbol"][0])
+class _Import:
+    """Files of one kind on their way into the lake."""
+
+    tables: Tables
+
+    def __init__(self, files: list[File], symbol: str, grid: Grid, request: Request) -> None:
+        self.files, self.symbol, self.grid, self.request = files, symbol, grid, request
+        self.levels = files[0].levels or request.config.book_levels
+        self.trade_times, self.quote_times, self.empty_quotes, self._rows = Rising(), Rising(), 0, 0
+
+    def run(self) -> None:
+        """Read the file once more and write its rows."""
+        for piece in self.files[0].pieces():
+            if not self._rows:
+                self.begin(int(piece.ts[0]))
+            self.write(piece)
+
+    def begin(self, ts: int) -> None:
+        """Open the tables of the day of this time."""
+        self.tables = Tables(self.request, self.symbol, str(np.datetime64(ts, "ns").astype("datetime64[D]")))
+
+    def write(self, piece: Piece) -> None:
+        """Write the next rows."""
+        raise NotImplementedError
+
+    def verification(self) -> dict[str, Any]:
+        """Return what was found out, beyond the rows."""
+        return {}
+
+    def repairs(self) -> dict[str, int]:
+        """Return what was repaired."""
+        return {
+            "quote with an empty side dropped": self.empty_quotes,
+            "quote's time raised to that of the quote before": self.quote_times.raised,
+            "trade's time raised to that of the trade before": self.trade_times.raised,
+        }
+
+    def _seq(self, count: int) -> Array:
+        self._rows += count
+        return np.arange(self._rows - count, self._rows)
+
+    def write_trades(self, piece: Piece) -> None:
+        """Write `Trades`."""
+        numbers, signs = piece.table.decimals, piece.signs()
+        ts, seq = self.trade_times(piece.ts), self._seq(len(signs))
+        frame = trades_table(self.symbol, ts, seq, numbers["price"], numbers["amount"], signs, piece.file)
+        self.tables.append(TRADES, frame)
+
+    def write_quotes(self, piece: Piece, names: tuple[str, str, str, str]) -> None:
+        """Write `Quotes` of ask price and size, bid price and size; rows with an empty side are dropped and counted."""
+        steps = (self.grid.tick, self.grid.lot, self.grid.tick, self.grid.lot)
+        quotes = np.column_stack([piece.steps(n, step) for n, step in zip(names, steps, strict=True)])
+        whole = (quotes > 0).all(axis=1)
+        self.empty_quotes += int((~whole).sum())
+        seq, ts = self._seq(len(quotes))[whole], self.quote_times(piece.ts[whole])
+        self.tables.append(QUOTES, quotes_table(self.symbol, ts, seq, quotes[whole], self.grid, piece.file))
 
 
-Made = tuple[list[tuple[Any, pl.DataFrame]], dict[str, int], dict[str, Any]]
+class _Trades(_Import):
+    def write(self, piece: Piece) -> None:
+        self.write_trades(piece)
 
 
-def _only(file: File, column: str, allowed: tuple[str, ...]) -> pl.Series:
-    values = file.table.frame[column]
-    bad = (~values.is_in(list(allowed))).arg_true()
-    if len(bad):
-        at = int(bad[0])
-        raise DataError(
-            f"{column} must be {' or '.join(allowed)}; got {values[at]!r}.",
-            file=file.path.name,
-            row=int(file.table.rows[at]),
-        )
-    return values
+class _Quotes(_Import):
+    def write(self, piece: Piece) -> None:
+        self.write_quotes(piece, ("ask_price", "ask_amount", "bid_price", "bid_amount"))
 
 
-def _signs(file: File) -> Array:
-    side = _only(file, "side", ("buy", "sell", "unknown"))
-    return (side == "buy").cast(pl.Int64).to_numpy() - (side == "sell").cast(pl.Int64).to_numpy()
+class _Snapshots(_Import):
+    """`Depth` and `Quotes`: a row is the whole book to its depth, and no events can be held against it."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._depth_times = Rising()
+
+    def write(self, piece: Piece) -> None:
+        count, first = len(piece.table.rows), self._rows
+        columns: dict[str, Any] = {
+            "symbol": pl.repeat(self.symbol, count, dtype=pl.String, eager=True),
+            "ts": pl.Series(self._depth_times(piece.ts)).cast(TIME),
+            "seq": np.arange(first, first + count),
+        }
+        for level in range(self.levels):
+            for side, theirs in (("bid", "bids"), ("ask", "asks")):
+                price = piece.steps(f"{theirs}[{level}].price", self.grid.tick)
+                lots = piece.steps(f"{theirs}[{level}].amount", self.grid.lot)
+                there = pl.Series((price > 0) | (lots > 0))
+                for name, values in (("price_ticks", price), ("quantity", self.grid.quantities(lots))):
+                    kept = pl.select(pl.when(there).then(pl.Series(values))).to_series()
+                    columns[f"{side}_{name}_{level + 1}"] = kept
+        schema = depth_schema(self.levels)
+        frame = schema.check(pl.DataFrame(columns), file=piece.file, first_row=int(piece.table.rows[0]))
+        self.tables.append(schema, frame)
+        self.write_quotes(piece, ("asks[0].price", "asks[0].amount", "bids[0].price", "bids[0].amount"))
 
 
-def _trades(files: list[File], symbol: str, grid: Grid, request: Request) -> Made:
-    (file,) = files
-    price, amount = file.numbers("price"), file.numbers("amount")
-    seq = np.arange(len(file.ts))
-    frame, raised = trades_table(symbol, file.ts, seq, price, amount, _signs(file), file.path.name)
-    return [(TRADES, frame)], {"trade's time raised to that of the trade before": raised}, {}
+class _Incremental(_Import):
+    """`BookEvents` and `Depth`, and `Trades` where they are given."""
+
+    def run(self) -> None:
+        """Merge the book with its trades, which are read as far as the book has come."""
+        self.grouping, self.known, self.merger = _Grouping(self.grid), 0, Merger()
+        self._day()
+        self.writer = LevelWriter(self.tables, self.grid, self.files[0].path.name)
+        trades = self._trades()
+        reached = traded = int(np.iinfo(np.int64).min)
+        for messages in self._book():
+            reached = max(reached, int(messages.ts.max(initial=reached)))
+            self.merger.add(messages, nothing())
+            while traded <= reached and (hits := next(trades, None)) is not None:
+                traded = max(traded, int(hits.ts.max(initial=traded)))
+                self.merger.add(nothing(), hits)
+            self._replay(self.merger.ready())
+        for hits in trades:
+            self.merger.add(nothing(), hits)
+        self._replay(self.merger.rest())
+
+    def _day(self) -> None:
+        """Begin on the day of the first snapshot; of the first trade, or row, where there is none."""
+        last = int(np.iinfo(np.int64).min)
+        for messages in _Grouping(self.grid).read(self.files[0]):
+            at = np.flatnonzero(messages.kind == SNAPSHOT)
+            last = max(last, int(messages.ts[: at[0] + 1 if len(at) else None].max(initial=last)))
+            if len(at):
+                self.begin(last)
+                return
+        self.begin(int(next(iter(self.files[-1].pieces())).ts[0]))
+
+    def _book(self) -> Iterator[Messages]:
+        found = False
+        for messages in self.grouping.read(self.files[0]):
+            snapshots = np.flatnonzero(messages.kind == SNAPSHOT)
+            if not found:
+                self.known += int(snapshots[0]) if len(snapshots) else len(messages)
+                found = len(snapshots) > 0
+            yield messages
+
+    def _trades(self) -> Iterator[Messages]:
+        for piece in self.files[1].pieces() if len(self.files) == 2 else ():
+            self.write_trades(piece)
+            signs = piece.signs()
+            signed = np.flatnonzero(signs)
+            ticks, lots = piece.steps("price", self.grid.tick), piece.steps("amount", self.grid.lot)
+            yield of_trades(piece.ts[signed], (1 - signs[signed]) // 2, ticks[signed], lots[signed])
+
+    def _replay(self, messages: Messages) -> None:
+        if len(messages):
+            self.writer.feed(messages)
+
+    def verification(self) -> dict[str, Any]:
+        return self.writer.verification()
+
+    def repairs(self) -> dict[str, int]:
+        return super().repairs() | self.writer.repairs() | {"update before the first snapshot dropped": self.known}
 
 
-def _quotes(files: list[File], symbol: str, grid: Grid, request: Request) -> Made:
-    (file,) = files
-    columns = ("ask_price", "ask_amount", "bid_price", "bid_amount")
-    return _quotes_of([file.numbers(c) for c in columns], file, symbol, grid)
+class _Grouping:
+    """Rows of an incremental file as messages; the last one of a piece may go on in the next."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid, self._local, self._held = grid, 0, np.zeros((0, 6), np.int64)
+
+    def read(self, file: File) -> Iterator[Messages]:
+        """Yield the file's messages."""
+        for piece in file.pieces():
+            yield self._messages(self._rows(piece), last=False)
+        yield self._messages(self._held[:0], last=True)
+
+    def _rows(self, piece: Piece) -> Array:
+        """Return local time, snapshot or not, time, side, ticks and lots."""
+        side = (piece.only("side", ("bid", "ask")) == "bid").cast(pl.Int64).to_numpy()
+        snapshot = (piece.only("is_snapshot", ("true", "false")) == "true").cast(pl.Int64).to_numpy()
+        local = piece.table.frame["local_timestamp"].to_numpy()
+        falls = np.flatnonzero(np.diff(local, prepend=self._local) < 0)
+        if len(falls):
+            row = int(piece.table.rows[falls[0]])
+            raise DataError("local_timestamp falls. Allowed: the order of receipt.", file=piece.file, row=row)
+        self._local = int(local[-1])
+        ticks, lots = piece.steps("price", self.grid.tick), piece.steps("amount", self.grid.lot)
+        return np.column_stack([local, snapshot, piece.ts, side, ticks, lots])
+
+    def _messages(self, rows: Array, *, last: bool) -> Messages:
+        rows = np.concatenate([self._held, rows])
+        if not len(rows):
+            return nothing()
+        local, snapshot = rows[:, 0], rows[:, 1] > 0
+        begins = np.concatenate([[True], (np.diff(local) != 0) | (snapshot[1:] != snapshot[:-1])])
+        # A snapshot may be received in parts: only its first part begins the book anew.
+        begins &= ~(snapshot & np.concatenate([[False], snapshot[:-1]]))
+        first = np.flatnonzero(begins)
+        end = len(rows) if last else int(first[-1])
+        self._held, rows = rows[end:], rows[:end]
+        first = first if last else first[:-1]
+        owner = np.cumsum(begins[:end]) - 1
+        ends = np.append(first[1:], end)[: len(first)] - 1
+        kind = np.where(rows[first, 1] > 0, SNAPSHOT, UPDATE)
+        return of_levels(kind, np.zeros(len(first), np.int64), rows[ends, 2], owner, *rows[:, 3:].T)
 
 
-def _quotes_of(numbers: list[Scaled], file: File, symbol: str, grid: Grid) -> Made:
-    """Return `Quotes` of ask price, ask size, bid price, bid size; rows with an empty side are dropped and counted."""
-    steps = (grid.tick, grid.lot, grid.tick, grid.lot)
-    columns = [count_steps(n, step, "quote", file=file.path.name) for n, step in zip(numbers, steps, strict=True)]
-    quotes = np.column_stack(columns)
-    whole = (quotes > 0).all(axis=1)
-    seq = np.flatnonzero(whole)
-    frame, raised = quotes_table(symbol, file.ts[whole], seq, quotes[whole], grid, file.path.name)
-    repairs = {
-        "quote with an empty side dropped": int((~whole).sum()),
-        "quote's time raised to that of the quote before": raised,
-    }
-    return [(QUOTES, frame)], repairs, {}
-
-
-def _snapshots(files: list[File], symbol: str, grid: Grid, request: Request) -> Made:
-    """Return `Depth` and `Quotes`: a row is the whole book to its depth, and no events can be held against it."""
-    (file,) = files
-    ts = np.maximum.accumulate(file.ts)
-    columns: dict[str, Any] = {
-        "symbol": pl.repeat(symbol, len(ts), dtype=pl.String, eager=True),
-        "ts": pl.Series(ts).cast(TIME),
-        "seq": np.arange(len(ts)),
-    }
-    rows = file.table.rows
-    for level in range(file.levels):
-        for side, theirs in (("bid", "bids"), ("ask", "asks")):
-            pair = [file.numbers(f"{theirs}[{level}].{what}") for what in ("price", "amount")]
-            price = count_steps(pair[0], grid.tick, f"{theirs}[{level}].price", file=file.path.name, rows=rows)
-            lots = count_steps(pair[1], grid.lot, f"{theirs}[{level}].amount", file=file.path.name, rows=rows)
-            there = pl.Series((price > 0) | (lots > 0))
-            for name, values in (("price_ticks", price), ("quantity", grid.quantities(lots))):
-                kept = pl.select(pl.when(there).then(pl.Series(values))).to_series()
-                columns[f"{side}_{name}_{level + 1}"] = kept
-    depth = depth_schema(file.levels).check(pl.DataFrame(columns), file=file.path.name, first_row=2)
-    names = ("asks[0].price", "asks[0].amount", "bids[0].price", "bids[0].amount")
-    quotes, repairs, _ = _quotes_of([file.numbers(n) for n in names], file, symbol, grid)
-    return [(depth_schema(file.levels), depth), *quotes], repairs, {}
-
-
-def _incremental(files: list[File], symbol: str, grid: Grid, request: Request) -> Made:
-    book, trades = files[0], files[1] if len(files) == 2 else None
-    side = (_only(book, "side", ("bid", "ask")) == "bid").cast(pl.Int64).to_numpy()
-    snapshot = (_only(book, "is_snapshot", ("true", "false")) == "true").to_numpy()
-    local = book.table.frame["local_timestamp"].to_numpy()
-    falls = np.flatnonzero(np.diff(local) < 0)
-    if len(falls):
-        row = int(book.table.rows[falls[0] + 1])
-        raise DataError("local_timestamp falls. Allowed: the order of receipt.", file=book.path.name, row=row)
-    begins = np.concatenate([[True], (np.diff(local) != 0) | (snapshot[1:] != snapshot[:-1])])
-    # A snapshot may be received in parts: only its first part begins the book anew.
-    begins &= ~(snapshot & np.concatenate([[False], snapshot[:-1]]))
-    owner = np.cumsum(begins) - 1
-    first = np.flatnonzero(begins)
-    kind = np.where(snapshot[first], SNAPSHOT, UPDATE)
-    levels = Levels(owner, side, book.numbers("price"), book.numbers("amount"))
-    last = np.append(first[1:], len(owner)) - 1
-    none = Scaled(np.zeros(0, np.int64), 0)
-    hits, ts_trade = Levels(np.zeros(0, np.int64), np.zeros(0, np.int64), none, none), np.zeros(0, np.int64)
-    made: list[tuple[Any, pl.DataFrame]] = []
-    repairs: dict[str, int] = {}
-    if trades is not None:
-        (made, repairs, _), signs = _trades([trades], symbol, grid, request), _signs(trades)
-        signed = np.flatnonzero(signs)
-        numbers = [Scaled(trades.numbers(n).values[signed], trades.numbers(n).decimals) for n in ("price", "amount")]
-        hits, ts_trade = Levels(np.arange(len(signed)), (1 - signs[signed]) // 2, *numbers), trades.ts[signed]
-    sources = {UPDATE: levels, SNAPSHOT: levels, TRADE: hits}
-    messages = merge_trades(kind, book.ts[last], np.arange(len(first)), sources, ts_trade)
-    rebuilt = rebuild_book(messages, symbol, grid, levels=request.config.book_levels, file=book.path.name)
-    known = int(np.argmax(kind == SNAPSHOT)) if (kind == SNAPSHOT).any() else len(kind)
-    repairs = {**repairs, **rebuilt.repairs, "update before the first snapshot dropped": known}
-    tables = [(BOOK_EVENTS, rebuilt.events), (depth_schema(request.config.book_levels), rebuilt.depth), *made]
-    return tables, repairs, rebuilt.verification
-
-
-_MAKERS = {"trades": _trades, "quotes": _quotes, "book_snapshot": _snapshots, "incremental_book_L2": _incremental}
+_IMPORTS = {"trades": _Trades, "quotes": _Quotes, "book_snapshot": _Snapshots, "incremental_book_L2": _Incremental}
