@@ -144,9 +144,16 @@ def fetch(
         interval=interval,
         progress=session.progress,
     )
-    table = answer["tables"][0]
-    verb = "backtest" if table["schema"] == "Bars" else "calibrate"
-    session.answer(answer, summaries.fetched, f"difffinance {verb} {table['symbol']}")
+    session.answer(answer, summaries.fetched, _after_fetch(answer["tables"]))
+
+
+def _after_fetch(tables: list[dict[str, Any]]) -> str:
+    """Return what can be done with new tables: bars, an order book, or trades with quotes; else nothing."""
+    symbol = tables[0]["symbol"]
+    schemas = {table["schema"] for table in tables if table["symbol"] == symbol}
+    if "Bars" in schemas:
+        return f"difffinance backtest {symbol}"
+    return f"difffinance calibrate {symbol}" if "BookEvents" in schemas or {"Trades", "Quotes"} <= schemas else ""
 
 
 @app.command()

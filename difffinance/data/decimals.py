@@ -34,7 +34,10 @@ class Scaled:
 
     def as_floats(self) -> Array:
         """Return the nearest float64 of every number (a quotient of two exact floats is rounded once)."""
-        return self.values / 10.0**self.decimals
+        floats = self.values / 10.0**self.decimals
+        long = np.flatnonzero(self.values > 2**53)  # these are no floats themselves
+        floats[long] = [float(Decimal(int(value)).scaleb(-self.decimals)) for value in self.values[long]]
+        return floats
 
 
 def read_decimals(texts: pl.Series, what: str, *, file: str, rows: Array | None = None, first_row: int = 1) -> Scaled:

@@ -20,8 +20,10 @@ LEVELS = 10
 CHILD = """
 import resource, sys
 from difffinance.config import DataConfig
+from difffinance.data import lines
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.store import Lake
+lines.BLOCK = int(sys.argv[4]) or lines.BLOCK
 options = {"symbol": "TEST"} if sys.argv[1] == "itch" else {}
 answer = fetch_tables(sys.argv[1], [sys.argv[2]], lake=Lake(sys.argv[3]), config=DataConfig(), **options)
 v = answer["verification"]
@@ -90,10 +92,13 @@ MAKERS: dict[str, tuple[Callable[[Path, int], Path], str]] = {
 }
 
 
-def peak(source: str, path: Path, lake: Path) -> tuple[int, float]:
-    """Return events imported and the process's peak in MB."""
+def peak(source: str, path: Path, lake: Path, block: int = 0) -> tuple[int, float]:
+    """Return events imported and the process's peak in MB; `block` is the size of blocks of lines, 0 the usual."""
     run = subprocess.run(
-        [sys.executable, "-c", CHILD, source, str(path), str(lake)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", CHILD, source, str(path), str(lake), str(block)],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     count, size = run.stdout.split()
     return int(count), float(size)
