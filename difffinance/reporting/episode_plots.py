@@ -136,7 +136,7 @@ def _profile(episode: "Episode", tick_size: float) -> pl.DataFrame:
         low, high = np.quantile(quantity, [0.25, 0.75])
         rows.append((side, distance, float(quantity.mean()), float(low), float(high)))
     table = pl.DataFrame(rows, schema=["side", "distance", "mean", "lower", "upper"], orient="row")
-    return table.filter(pl.col("mean") > 0.002 * table["mean"].max()).sort("side", "distance")
+    return table.filter(pl.col("mean") > 0.002 * pl.col("mean").max()).sort("side", "distance")
 
 
 @house_style

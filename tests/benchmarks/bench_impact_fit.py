@@ -2,7 +2,7 @@
 
 `python tests/benchmarks/bench_impact_fit.py [--day ZIP] [--days 1 10 100]`. CPU seconds, median of 7 after a warm-up
 (long runs once). The reference for one call is scipy's curve_fit of the same law without intervals, in the same run.
-The table of accuracy is bench_planted_table.py.
+The table of accuracy is table_planted.py.
 """
 
 import argparse

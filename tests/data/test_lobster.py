@@ -195,7 +195,7 @@ def test_ticker_is_looked_up_in_the_raw_folder(lake, make_zip):
 
 def test_loading_says_what_to_run(lake, make_zip):
     assert not has_book("TINY", lake=lake)
-    with pytest.raises(NotInLakeError, match="difffinance fetch lobster PATH"):
+    with pytest.raises(NotInLakeError, match="difffinance fetch SOURCE PATH"):
         load_book("TINY", lake=lake)
     fetch(lake, make_zip())
     assert has_book("TINY", lake=lake) and book_dates("TINY", lake=lake) == ["2012-06-21"]

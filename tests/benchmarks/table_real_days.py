@@ -1,6 +1,6 @@
 """The real-day table: what calibration says of real data, with intervals and placebos.
 
-`python tests/benchmarks/real_days.py SHARED_DATA` with the folder that holds `lobster/`, `lean_us_equity/`,
+`python tests/benchmarks/table_real_days.py SHARED_DATA` with the folder that holds `lobster/`, `lean_us_equity/`,
 `binance_ws_raw/`. Every row is an association; what may be charged stands below with its tests.
 """
 

@@ -1,6 +1,6 @@
 """The planted table: efficiency, bias and coverage of `fit_impact_law` in worlds whose law is known (SCIENCE 12).
 
-`python tests/benchmarks/bench_planted_table.py [replications] [--only WORDS]`. Every noise, log-normal and Pareto
+`python tests/benchmarks/table_planted.py [replications] [--only WORDS]`. Every noise, log-normal and Pareto
 sizes, independent and long-memory signs; the hardest corner first (SNR 0.1, n 2,000), then SNR 0.2 at n 8,000, then
 the two others. 2,000 replications take three to eight minutes a row on one core. Each entry carries its Monte-Carlo
 standard error; a row passes where the bars of SCIENCE 12 lie within two of them.
