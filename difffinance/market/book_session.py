@@ -104,7 +104,7 @@ class BookSession:
         bid, ask = marks[LAST_BID] * tick, marks[LAST_ASK] * tick
         return Public(
             float(marks[MID] * tick), float(bid), float(ask), self.tables.depth * np.array([tick, lot]),
-            float(self.market.history.volume[0] * lot), bool(halted(self.venue.floor)),
+            float(self.market.history.volume[0] * lot), bool(halted(self.venue.floor_handle)),
         )  # fmt: skip
 
     @property

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.config import AgentsConfig, FlowConfig, MarketConfig
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.settlement import PHASE_CHANGE
 from difffinance.market.supervision import CLOSED, OPEN, PAUSED, REOPENING
@@ -65,6 +65,17 @@ def test_a_fall_of_the_index_halts_the_market_and_it_goes_on():
     assert episode.refusals["halted"] > 50
     assert episode.trades["seconds"].max() > 1000 + 60
     assert violations == {}
+
+
+def test_a_fall_of_a_tenth_restricts_short_sales_and_a_pause_refuses_orders():
+    flow = FlowConfig(fundamental_volatility=1.5)
+    episode, phases, violations = play(
+        "us.tier2", "2025-06-02", session_seconds=23400, trend=-1.0, steps=300, inventory=0.0, flow=flow
+    )
+    assert violations == {}
+    assert episode.trades["price"].min() <= 90.0
+    assert episode.refusals["short_sale"] > 0 and episode.refusals["halted"] > 0
+    assert phases == [PAUSED, REOPENING, OPEN]
 
 
 def test_the_close_of_a_day_refuses_orders():
