@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from difffinance.simulation.counterfactual import Twins
     from difffinance.simulation.episode import Episode
 
+_STAGES = ("open", "limit state", "reopening auction", "closing auction", "paused", "closed")  # market.supervision
+_HALTS = ("#e8a33d", "#6fa3cf", "#b9a3d0", "#9a9a9a")
 SHADES = ("#1f6fb2", "#8c8c8c", "#3f8f5f", "#7d4fa8", "#d9541e", "#b08a2e", "#2b9aa0", "#a03a6b")
 
 
@@ -46,12 +48,29 @@ def plot_path(
     return Picture("market_path", "Price path, limits and halts", note, table, figure)
 
 
+def halts_table(episode: "Episode") -> pl.DataFrame:
+    """Return the pauses, auctions and closings of an episode from its log: start, end (minutes) and reason."""
+    from difffinance.market.settlement import PHASE_CHANGE
+    from difffinance.market.supervision import OPEN
+
+    changes = np.concatenate([rows[rows["kind"] == PHASE_CHANGE] for rows in episode.events])
+    minutes = np.append(changes["ts"] / 6e10, len(episode) * episode.step_seconds / 60)
+    rows = [
+        (float(start), float(end), _STAGES[code])
+        for start, end, code in zip(minutes[:-1], minutes[1:], changes["code"].tolist(), strict=True)
+        if code != OPEN
+    ]
+    return pl.DataFrame(rows, schema={"start": pl.Float64, "end": pl.Float64, "reason": pl.String}, orient="row")
+
+
 def _shade_halts(axis: "Axes", halts: pl.DataFrame | None) -> None:
-    labelled: set[str] = set()
+    labelled: list[str] = []
     for start, end, reason in [] if halts is None else halts.select("start", "end", "reason").iter_rows():
         label = None if reason in labelled else reason.replace("_", " ")
-        axis.axvspan(start, end, color="#e8a33d", alpha=0.35, linewidth=0, label=label)
-        labelled.add(reason)
+        if label:
+            labelled.append(reason)
+        shade = _HALTS[labelled.index(reason) % len(_HALTS)]
+        axis.axvspan(start, end, color=shade, alpha=0.35, linewidth=0, label=label)
 
 
 @house_style

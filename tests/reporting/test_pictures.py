@@ -134,3 +134,15 @@ def sample_book(tmp_path_factory):
     lake = Lake(tmp_path_factory.mktemp("lake"))
     fetch_tables("sample", [], lake=lake, config=DataConfig())
     return load_book("SYNTH", lake=lake)
+
+
+def test_halts_are_read_from_the_log():
+    from difffinance import AgentFactory, MarketEnvironment
+    from difffinance.config import MarketConfig
+    from difffinance.simulation.episode import record_episode
+
+    market = MarketConfig(rulebook="us.tier1", index_path=((0.0, 1.0), (60.0, 0.92)))
+    env = MarketEnvironment(1, market, kinds=["market_maker"], num_steps=110)
+    halts = episode_plots.halts_table(record_episode(env, AgentFactory.create_population(["market_maker"]), seed=1))
+    assert halts["reason"].to_list() == ["paused", "reopening auction"]
+    assert halts["end"][-1] - halts["start"][0] == pytest.approx(15.0, abs=0.2)
