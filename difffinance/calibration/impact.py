@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from difffinance.calibration.criticism import compare_shapes
 from difffinance.calibration.intervals import compute_intervals
-from difffinance.calibration.likelihood import NOISES, Fit, Sample, fit_noise_model, prepare
+from difffinance.calibration.likelihood import NOISES, Fit, Sample, explained, fit_noise_model, prepare
 from difffinance.calibration.noise_choice import choose_noise_model
 from difffinance.calibration.order_flow import aggregate_flow, aggregate_trades, check_quantity_scale, market_orders
 from difffinance.calibration.placebo import shuffle_placebo
@@ -156,7 +156,6 @@ def _fit(
 ) -> tuple[ImpactParameters, Fit]:
     fit = choose_noise_model(sample) if noise == "auto" else fit_noise_model(sample, noise)
     found = compute_intervals(sample, fit, confidence=confidence, block=block, rng=rng, replications=replications)
-    residual = sample.change - sample.predict(fit.amplitude, fit.gamma)
     parameters = ImpactParameters(
         lam=fit.amplitude * sample.change_scale * math.exp(-fit.gamma * sample.log_centre),
         gamma=fit.gamma,
@@ -164,7 +163,7 @@ def _fit(
         gamma_se=found.gamma_se,
         lam_ci=found.lam_ci,
         gamma_ci=found.gamma_ci,
-        r2=1.0 - float(residual @ residual) / float(sample.change @ sample.change),
+        r2=explained(sample, fit),
         n_obs=len(sample.change),
         noise=fit.noise,
         lam_gamma_corr=found.correlation,

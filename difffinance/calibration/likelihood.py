@@ -22,7 +22,8 @@ from difffinance.records import Array
 NOISES = ("gaussian", "student_t", "size_dependent", "both")
 
 _GAMMAS = np.linspace(-1.5, 3.0, 31)  # starts of the climb, not bounds
-_LOG_NU = (math.log(2.0), math.log(300.0))
+LEAST_NU = 2.0  # at and below it the noise has no variance
+_LOG_NU = (math.log(LEAST_NU), math.log(300.0))
 _NORMAL = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -102,6 +103,7 @@ def resolution(price_change: Array) -> float:
     if len(sizes) < 2 or len(sizes) > len(price_change) / 2:
         return 0.0
     step = float(np.diff(sizes, prepend=0.0)[sizes > 0].min())
+    step = 1.0 / max(round(1.0 / step), 1)  # the largest is a whole multiple too: many small steps add up no error
     multiples = sizes / step
     on_grid = np.abs(multiples - np.round(multiples)) < 1e-3
     return step * largest if bool(on_grid.all()) else 0.0
@@ -131,6 +133,12 @@ def derivatives(sample: Sample, fit: Fit, *, normal: bool = False) -> tuple[Arra
     slope = fit.amplitude * x * sample.log_size
     score = np.column_stack([pull * x, pull * slope])
     return score, np.column_stack([curvature * x**2, curvature * x * slope, curvature * slope**2])
+
+
+def explained(sample: Sample, fit: Fit) -> float:
+    """Return R2, the share of the squared price changes that a law explains; negative where it does harm."""
+    residual = sample.change - sample.predict(fit.amplitude, fit.gamma)
+    return 1.0 - float(residual @ residual) / float(sample.change @ sample.change)
 
 
 def influences(score: Array, information: Array) -> Array:

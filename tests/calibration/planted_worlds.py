@@ -55,3 +55,42 @@ def plant(
     centre = weight @ logs / weight.sum()
     bound = 1 / (lam * np.sqrt(weight @ (logs - centre) ** 2)) if lam else np.inf
     return World(sign * quantity, change, lam, gamma, float(bound))
+
+
+TICKED = ("rounded", "threshold", "idle")
+
+
+def plant_ticked(
+    kind: str,
+    rng: np.random.Generator,
+    *,
+    zeros: float,
+    how: str,
+    n: int = 2000,
+    snr: float = 0.1,
+    gamma: float = 0.5,
+) -> World:
+    """Price changes of which a share `zeros` is exactly 0; `lam` and `gamma` are those of the mean E[dp | q].
+
+    `rounded`: law plus noise, rounded to a coarse tick. The mean of the rounded change is the law itself to within
+    `4 exp(-2 pi^2 sd^2 / tick^2)` for normal noise of one size (Sheppard), so the planted law is the truth.
+    `threshold`: the price moves by law plus noise if that is large, and not at all otherwise. For m small against the
+    noise the mean is `(1 - F + 2 c f) m` with F the chance of no move, f the density at the threshold c.
+    `idle`: most of the time nothing happens whatever the flow, else the price moves by several hundred tiny ticks; the
+    planted law is the mean over both.
+    """
+    latent = plant(kind, rng, n=n, snr=snr, gamma=gamma)
+    change, lam = latent.price_change, latent.lam
+    edge = float(np.quantile(np.abs(change), zeros))
+    if how == "rounded":
+        change = 2.0 * edge * np.round(change / (2.0 * edge))
+    elif how == "threshold":
+        near = float(np.mean(np.abs(np.abs(change) - edge) < 0.1 * edge)) / (0.4 * edge)
+        lam *= 1.0 - zeros + 2.0 * edge * near
+        change = np.where(np.abs(change) > edge, change, 0.0)
+    else:
+        moves = rng.random(n) > zeros
+        change, lam = np.where(moves, change, 0.0), lam * (1.0 - zeros)
+        tick = 2e-3 * float(np.std(change))
+        change = np.round(change / tick) * tick
+    return World(latent.quantity, change, lam, gamma, latent.bound)
