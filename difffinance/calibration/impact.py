@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from difffinance.calibration.criticism import compare_shapes
 from difffinance.calibration.intervals import compute_intervals
 from difffinance.calibration.likelihood import NOISES, Fit, Sample, explained, fit_noise_model, prepare
-from difffinance.calibration.noise_choice import choose_noise_model
+from difffinance.calibration.noise_choice import choose_noise_model, misses_flow
 from difffinance.calibration.order_flow import aggregate_flow, aggregate_trades, check_quantity_scale, market_orders
 from difffinance.calibration.placebo import shuffle_placebo
 from difffinance.config import CalibrationConfig
@@ -36,6 +36,8 @@ def fit_impact_law(
     volume: float | None = None,
 ) -> ImpactParameters:
     """Fit `price_change = lam * sign(quantity) * |quantity| ** gamma` by maximum likelihood.
+
+    The law is that of the mean: E[price_change | quantity], prices on a tick and unmoved prices included.
 
     Parameters
     ----------
@@ -65,7 +67,8 @@ def fit_impact_law(
     InputError
         Arrays of unequal length, not one-dimensional, not numbers, NaN or infinite; an option out of range.
     RefusedFit
-        Fewer than 50 orders, one size only, one sign only, a price that does not move, more quantity than `volume`.
+        Fewer than 50 orders, one size only, one sign only, a price that does not move, more quantity than `volume`;
+        a noise model that was asked for and fits the unmoved prices instead of the flow.
 
     References
     ----------
@@ -155,6 +158,12 @@ def _fit(
     sample: Sample, noise: str, confidence: float, block: int | None, rng: np.random.Generator, replications: int
 ) -> tuple[ImpactParameters, Fit]:
     fit = choose_noise_model(sample) if noise == "auto" else fit_noise_model(sample, noise)
+    if math.isfinite(fit.nu) and misses_flow(sample, fit):
+        raise RefusedFit(
+            f"noise '{noise}' has lost the flow: its law says nothing (R2 {explained(sample, fit):.2g}) where orders "
+            f"move the price beyond doubt; {np.mean(sample.change == 0.0):.0%} of the price changes are exactly 0. "
+            "Use noise='auto' or noise='size_dependent'."
+        )
     found = compute_intervals(sample, fit, confidence=confidence, block=block, rng=rng, replications=replications)
     parameters = ImpactParameters(
         lam=fit.amplitude * sample.change_scale * math.exp(-fit.gamma * sample.log_centre),

@@ -22,8 +22,7 @@ from difffinance.records import Array
 NOISES = ("gaussian", "student_t", "size_dependent", "both")
 
 _GAMMAS = np.linspace(-1.5, 3.0, 31)  # starts of the climb, not bounds
-LEAST_NU = 2.0  # at and below it the noise has no variance
-_LOG_NU = (math.log(LEAST_NU), math.log(300.0))
+_LOG_NU = (math.log(2.0), math.log(300.0))
 _NORMAL = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -100,9 +99,10 @@ def resolution(price_change: Array) -> float:
     """
     largest = float(np.abs(price_change).max())
     sizes = np.unique(np.round(np.abs(price_change) / largest, 10))
+    sizes = sizes[np.diff(sizes, prepend=-1.0) > 1e-8]  # mids of 60,000 carry noise of the twelfth decimal
     if len(sizes) < 2 or len(sizes) > len(price_change) / 2:
         return 0.0
-    step = float(np.diff(sizes, prepend=0.0)[sizes > 0].min())
+    step = float(np.diff(sizes, prepend=0.0)[sizes > 1e-8].min())
     step = 1.0 / max(round(1.0 / step), 1)  # the largest is a whole multiple too: many small steps add up no error
     multiples = sizes / step
     on_grid = np.abs(multiples - np.round(multiples)) < 1e-3

@@ -205,11 +205,20 @@ def _accept(fit: ImpactParameters) -> ImpactParameters:
     if fit.placebo_p_value > PLACEBO_LEVEL:
         raise RefusedFit(
             f"flow shuffled in blocks explains as much: R2 {fit.r2:.3g} against a 95th percentile of "
-            f"{fit.placebo_r2_95:.3g}, permutation p-value {fit.placebo_p_value:.3g} (n {fit.n_obs})."
+            f"{fit.placebo_r2_95:.3g}, permutation p-value {fit.placebo_p_value:.3g} (n {fit.n_obs}).{_rival(fit)}"
         )
     if not np.isfinite(fit.gamma_ci).all():
         raise RefusedFit(f"lam cannot be told from 0 once gamma is free (n {fit.n_obs}), so gamma means nothing.")
     return fit
+
+
+def _rival(fit: ImpactParameters) -> str:
+    """Return a sentence where flow does predict the price, only not by the power law that was fitted."""
+    name, r2 = max((fit.rivals_r2_oos or {}).items(), key=lambda item: item[1], default=("", 0.0))
+    if r2 <= (fit.placebo_r2_95 or 0.0):
+        return ""
+    shape = name.replace("_", " ")
+    return f" Flow is not silent: the {shape} shape predicts R2 {r2:.3g} out of sample; the fitted power law does not."
 
 
 def _as_answer(fit: ImpactParameters) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Worlds whose impact law is known, with the Cramér-Rao bound of gamma."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
+from scipy.optimize import curve_fit
 
 KINDS = ("gaussian", "student_t", "size_dependent", "both")
 
@@ -14,6 +16,7 @@ class World:
     lam: float
     gamma: float
     bound: float  # smallest standard deviation that an unbiased estimate of gamma can have
+    scale: np.ndarray  # of the noise of each order
 
 
 def plant(
@@ -54,43 +57,48 @@ def plant(
     weight = information / (scale * shape) ** 2 * x**2
     centre = weight @ logs / weight.sum()
     bound = 1 / (lam * np.sqrt(weight @ (logs - centre) ** 2)) if lam else np.inf
-    return World(sign * quantity, change, lam, gamma, float(bound))
+    return World(sign * quantity, change, lam, gamma, float(bound), scale * shape)
 
 
 TICKED = ("rounded", "threshold", "idle")
 
 
 def plant_ticked(
-    kind: str,
-    rng: np.random.Generator,
-    *,
-    zeros: float,
-    how: str,
-    n: int = 2000,
-    snr: float = 0.1,
-    gamma: float = 0.5,
+    kind: str, rng: np.random.Generator, *, zeros: float, how: str, n: int = 2000, snr: float = 0.1
 ) -> World:
     """Price changes of which a share `zeros` is exactly 0; `lam` and `gamma` are those of the mean E[dp | q].
 
-    `rounded`: law plus noise, rounded to a coarse tick. The mean of the rounded change is the law itself to within
-    `4 exp(-2 pi^2 sd^2 / tick^2)` for normal noise of one size (Sheppard), so the planted law is the truth.
-    `threshold`: the price moves by law plus noise if that is large, and not at all otherwise. For m small against the
-    noise the mean is `(1 - F + 2 c f) m` with F the chance of no move, f the density at the threshold c.
-    `idle`: most of the time nothing happens whatever the flow, else the price moves by several hundred tiny ticks; the
-    planted law is the mean over both.
+    `rounded`: law plus noise, rounded to a coarse tick. `threshold`: the price moves by law plus noise if that is
+    large, and not at all otherwise. `idle`: most of the time nothing happens whatever the flow, else the price moves
+    by law plus noise in several hundred tiny ticks.
+
+    The truth is the power law nearest to E[dp | q] of these orders, weighted as the noise asks: exact for `idle`
+    (the latent law times the chance to move), where ticks are coarse a few percent to a fifth from the latent law.
     """
-    latent = plant(kind, rng, n=n, snr=snr, gamma=gamma)
-    change, lam = latent.price_change, latent.lam
-    edge = float(np.quantile(np.abs(change), zeros))
-    if how == "rounded":
-        change = 2.0 * edge * np.round(change / (2.0 * edge))
-    elif how == "threshold":
-        near = float(np.mean(np.abs(np.abs(change) - edge) < 0.1 * edge)) / (0.4 * edge)
-        lam *= 1.0 - zeros + 2.0 * edge * near
-        change = np.where(np.abs(change) > edge, change, 0.0)
-    else:
-        moves = rng.random(n) > zeros
-        change, lam = np.where(moves, change, 0.0), lam * (1.0 - zeros)
+    latent = plant(kind, rng, n=n, snr=snr)
+    if how == "idle":
+        change = np.where(rng.random(n) > zeros, latent.price_change, 0.0)
         tick = 2e-3 * float(np.std(change))
-        change = np.round(change / tick) * tick
-    return World(latent.quantity, change, lam, gamma, latent.bound)
+        return replace(latent, price_change=np.round(change / tick) * tick, lam=latent.lam * (1.0 - zeros))
+    law = latent.lam * np.abs(latent.quantity) ** latent.gamma
+    noise = stats.t(3) if kind in ("student_t", "both") else stats.norm()
+    edge = float(np.quantile(np.abs(latent.price_change), zeros))
+    if how == "rounded":
+        change = 2.0 * edge * np.round(latent.price_change / (2.0 * edge))
+        steps = edge * (2.0 * np.arange(200) + 1.0)[:, None]
+        mean = (
+            2.0
+            * edge
+            * np.sum(noise.sf((steps - law) / latent.scale) - noise.cdf((-steps - law) / latent.scale), axis=0)
+        )
+    else:
+        change = np.where(np.abs(latent.price_change) > edge, latent.price_change, 0.0)
+        nodes, weights = np.polynomial.legendre.leggauss(48)
+        inside = edge * nodes[:, None]
+        density = noise.pdf((inside - law) / latent.scale) / latent.scale
+        mean = law - edge * weights @ (inside * density)
+    power = lambda q, log_lam, gamma: np.exp(log_lam) * q**gamma  # noqa: E731
+    (log_lam, gamma), _ = curve_fit(
+        power, np.abs(latent.quantity), mean, p0=(np.log(latent.lam), latent.gamma), sigma=latent.scale
+    )
+    return replace(latent, price_change=change, lam=float(np.exp(log_lam)), gamma=float(gamma))

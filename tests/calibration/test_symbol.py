@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 
 from difffinance.calibration.impact import calibrate_impact
-from difffinance.calibration.symbol import calibrate_symbol
+from difffinance.calibration.symbol import _accept, calibrate_symbol
 from difffinance.config import CalibrationConfig
 from difffinance.data.store import finite, read_metadata
-from difffinance.errors import InputError, NotInLakeError
+from difffinance.errors import InputError, NotInLakeError, RefusedFit
+from difffinance.records import ImpactParameters
 from difffinance.schemas import BARS, BOOK_EVENTS, IMPACT_FITS, depth_schema
 from tests.calibration.conftest import make_day
 
@@ -140,3 +141,23 @@ def test_real_days_say_what_is_known_of_them(real_lakes):
     apple = calibrate_symbol("AAPL", lake=real_lakes["AAPL_1"])
     gammas = [fit["gamma"] for fit in apple["fits"] if fit["flow"] == "visible"]
     assert gammas == sorted(gammas)  # the exponent climbs with the horizon
+
+
+def test_refusal_says_where_another_shape_predicts():
+    fit = ImpactParameters(
+        1.0,
+        0.7,
+        0.1,
+        0.1,
+        (0.8, 1.2),
+        (0.5, 0.9),
+        r2=-0.02,
+        n_obs=900,
+        noise="both",
+        placebo_r2_95=0.01,
+        placebo_p_value=1.0,
+    )
+    with pytest.raises(RefusedFit, match=r"n 900\)\.$"):
+        _accept(replace(fit, rivals_r2_oos={"square_root": 0.004, "power": -0.03}))
+    with pytest.raises(RefusedFit, match="Flow is not silent: the square root shape predicts R2 0.12 out of sample"):
+        _accept(replace(fit, rivals_r2_oos={"square_root": 0.12, "power": -0.03}))
