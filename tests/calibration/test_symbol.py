@@ -159,5 +159,5 @@ def test_refusal_says_where_another_shape_predicts():
     )
     with pytest.raises(RefusedFit, match=r"n 900\)\.$"):
         _accept(replace(fit, rivals_r2_oos={"square_root": 0.004, "power": -0.03}))
-    with pytest.raises(RefusedFit, match="Flow is not silent: the square root shape predicts R2 0.12 out of sample"):
+    with pytest.raises(RefusedFit, match=r"Flow is not silent: the square root shape predicts R2 0\.12 out"):
         _accept(replace(fit, rivals_r2_oos={"square_root": 0.12, "power": -0.03}))
