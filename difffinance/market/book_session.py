@@ -17,7 +17,7 @@ from difffinance.market.scale import WARM_UP_SECONDS, measure_flow
 from difffinance.market.session import Public, Seating
 from difffinance.market.steps import Market
 from difffinance.market.venue import Venue
-from difffinance.market.views import History, Tables, halted
+from difffinance.market.views import History, Tables, halted, pools
 from difffinance.records import Array, Instrument
 
 LEVELS = 5
@@ -87,7 +87,7 @@ class BookSession:
             history=History(np.zeros(10), np.zeros(5), np.zeros(3), np.zeros(1), np.zeros((n, 3))),
             tables=Tables(
                 np.zeros((n, len(STATE))), np.zeros((n, len(OPPONENTS))), np.zeros((n, len(CONSTRAINTS))),
-                np.zeros((2, LEVELS, 2), np.int64), np.zeros(n),
+                np.zeros((2, LEVELS, 2), np.int64), np.zeros(n), *pools(),
             ),
             pools=np.array([KINDS.index(PARTICIPANTS[k].pool) for k in kinds]),
             shown=np.array([_SIGNALS[PARTICIPANTS[k].signal] for k in kinds]),

@@ -40,7 +40,7 @@ def cache_folder() -> str:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` with numba on first use and keep the machine code on disk."""
-    return _cached(function)
+    return _cached(function, _nrt=True)  # said, because a kernel takes after its first caller
 
 
 def lean_kernel(function: Callable[..., Any]) -> Any:

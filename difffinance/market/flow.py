@@ -18,7 +18,7 @@ Limit, market and cancel messages arrive as a Poisson process whose rate follows
 import numpy as np
 
 from difffinance.config import MarketConfig
-from difffinance.market.compiled import kernel
+from difffinance.market.compiled import lean_kernel
 from difffinance.market.fitted_flow import run_fitted
 from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
 from difffinance.market.flow_fits import FlowFit, load_flow_fit
@@ -91,7 +91,7 @@ def parameters(config: MarketConfig) -> np.ndarray:
     ])  # fmt: skip
 
 
-@kernel
+@lean_kernel
 def run_until(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
     """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
     model = flow.p[MODEL]
@@ -104,7 +104,7 @@ def run_until(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
     return run_zero_intelligence(floor, flow, rng, until, owner)
 
 
-@kernel
+@lean_kernel
 def run_zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
     """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
     clock, p = flow.clock, flow.p
@@ -129,13 +129,13 @@ def run_zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-un
             cancellation(floor, flow, rng, ts)
 
 
-@kernel
+@lean_kernel
 def draw_size(p, rng):  # type: ignore[no-untyped-def]
     """Draw a size in whole lots."""
     return max(np.int64(np.exp(p[SIZE_LOG] + p[SIZE_SD] * rng.standard_normal()) + 0.5), np.int64(1))
 
 
-@kernel
+@lean_kernel
 def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     """Send the next child of one of the split orders."""
     p, parent = flow.p, flow.parents[int(rng.random() * len(flow.parents))]
@@ -153,7 +153,7 @@ def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     submit(floor, ts, MARKET, side, _NONE, quantity, owner)
 
 
-@kernel
+@lean_kernel
 def shown(floor, side, best, levels):  # type: ignore[no-untyped-def]
     """Return the quantity on the first `levels` levels that an order of that side would meet."""
     quantity, index, width = 0, best, floor.top[WIDTH]
@@ -167,7 +167,7 @@ def shown(floor, side, best, levels):  # type: ignore[no-untyped-def]
     return quantity
 
 
-@kernel
+@lean_kernel
 def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     """Place one limit order; a price beyond the daily limits is not sent."""
     p, top, marks = flow.p, floor.top, floor.marks
@@ -192,7 +192,7 @@ def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
         flow.live_count[0] += 1
 
 
-@kernel
+@lean_kernel
 def cancellation(floor, flow, rng, ts):  # type: ignore[no-untyped-def]
     """Draw one order of the list: a dead one leaves it, a live one is cancelled, now and then in part."""
     k = int(rng.random() * flow.live_count[0])

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from difffinance.market.compiled import inlined, kernel
+from difffinance.market.compiled import inlined, lean_kernel
 
 MODELS = ("zero_intelligence", "fitted", "queue_reactive", "santa_fe")
 ZERO_INTELLIGENCE, FITTED, QUEUE_REACTIVE, SANTA_FE = range(4)
@@ -65,14 +65,14 @@ class Flow(NamedTuple):
     tables: Any  # (1,) `TABLES`
 
 
-@kernel
+@lean_kernel
 def activity(p, now):  # type: ignore[no-untyped-def]
     """Return the intensity at a time of the session over its mean; before the opening it is that of the opening."""
     x = min(max(now / p[SESSION], 0.0), 1.0)
     return 1.0 + p[INTRADAY] * (12.0 * (x - 0.5) ** 2 - 1.0)
 
 
-@kernel
+@lean_kernel
 def push(agenda, due, time, kind, side, near, order, price, size):  # type: ignore[no-untyped-def]
     """Put one item on the agenda, which must have room."""
     k = due[0]
@@ -88,7 +88,7 @@ def push(agenda, due, time, kind, side, near, order, price, size):  # type: igno
     due[0] += 1
 
 
-@kernel
+@lean_kernel
 def drop_first(agenda, due):  # type: ignore[no-untyped-def]
     """Take the earliest item off the agenda."""
     due[0] -= 1

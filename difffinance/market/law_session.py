@@ -20,7 +20,7 @@ from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, KI
 from difffinance.market.rules import session_rules
 from difffinance.market.session import Public, Seating
 from difffinance.market.transient import Kernel, TransientLaw
-from difffinance.market.views import Tables
+from difffinance.market.views import Tables, pools
 from difffinance.records import Array, CostLaw, Instrument
 
 _QUOTES = [ACTION_INDEX[f"{side}_quantity_{k}"] for side in ("bid", "ask") for k in (1, 2)]
@@ -86,7 +86,7 @@ class LawSession:
         self.refused, self.rewards = np.zeros((n, len(reasons.NAMES)), np.int64), np.zeros(n)
         self.tables = Tables(
             np.zeros((n, len(STATE))), np.zeros((n, len(OPPONENTS))), np.zeros((n, len(CONSTRAINTS))),
-            np.zeros((2, 5, 2)), np.zeros(n),
+            np.zeros((2, 5, 2)), np.zeros(n), *pools(),
         )  # fmt: skip
 
     def start(self, sequence: np.random.SeedSequence) -> None:

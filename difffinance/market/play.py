@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.compiled import kernel, policy_kernel
+from difffinance.market.compiled import kernel, lean_kernel, policy_kernel
 from difffinance.market.engine import FILLS
 from difffinance.market.floor import (
     ASKED,
@@ -22,6 +22,7 @@ from difffinance.market.flow import LOG_VALUE
 from difffinance.market.handles import handle_at
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.steps import STEP, UNDER_WAY, advance
+from difffinance.market.views import copy_row
 
 # Columns of `sums`, one row per seat: lots, ticks times lots; then inventory over steps and the two sums of impact.
 SUM_ASKED, SUM_BOUGHT, SUM_SOLD, SUM_BOUGHT_VALUE, SUM_SOLD_VALUE, SUM_HELD, SUM_MOVED, SUM_TRADED = range(8)
@@ -81,7 +82,7 @@ def wait(state, opponents, constraints, parameters, memory, rng, action):  # typ
     """Do nothing."""
 
 
-@kernel
+@lean_kernel
 def decide(market, players):  # type: ignore[no-untyped-def]
     """Let every policy write its seat's action; one that is out of range is refused, wherever it comes from."""
     tables = market.tables
@@ -100,7 +101,7 @@ def decide(market, players):  # type: ignore[no-untyped-def]
             action[:] = 0.0
 
 
-@kernel
+@lean_kernel
 def fault(action):  # type: ignore[no-untyped-def]
     """Return why an action is refused, or 0."""
     good = True
@@ -114,7 +115,7 @@ def fault(action):  # type: ignore[no-untyped-def]
     return reasons.OK if good else reasons.ACTION_OFF_RANGE
 
 
-@kernel
+@lean_kernel
 def play(market, players, sums, paths, until):  # type: ignore[no-untyped-def]
     """Go on to step `until`; return False where arrays need room first."""
     floor, progress = market.floor, market.progress
@@ -134,14 +135,14 @@ def play(market, players, sums, paths, until):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
+@lean_kernel
 def log_room(floor, paths, step):  # type: ignore[no-untyped-def]
     """Return whether the logs have room for as much as a step can hold."""
     ends = paths.ends[step]
     return ends[0] + len(floor.events) <= len(paths.events) and ends[1] + len(floor.fills) <= len(paths.fills)
 
 
-@kernel
+@lean_kernel
 def add_up(market, players, sums, mid_before):  # type: ignore[no-untyped-def]
     """Add a step to the sums of the episode."""
     floor = market.floor
@@ -212,7 +213,7 @@ def note_after(market, paths):  # type: ignore[no-untyped-def]
         paths.fills[first[1] : ends[1]] = floor.fills[: floor.top[FILLS]]
 
 
-@kernel
+@lean_kernel
 def play_learners(any_market, any_players, markets, players, first, seat, actions, running, seen, gains):  # type: ignore[no-untyped-def]
     """Take one step of every running market from `first` on, `actions` (M, 10) in `seat`; stop where room is needed.
 
@@ -225,7 +226,7 @@ def play_learners(any_market, any_players, markets, players, first, seat, action
             continue
         market, player = handle_at(any_market, markets[k]), handle_at(any_players, players[k])
         if not market.progress[UNDER_WAY]:
-            market.actions[seat] = actions[k]
+            copy_row(market.actions[seat], actions[k])
             decide(market, player)
         if not advance(market):
             return k

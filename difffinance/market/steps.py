@@ -7,8 +7,9 @@ and say so; Python makes room and calls again: `progress` remembers how far the 
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.np.random.random_methods import random_interval
 
-from difffinance.market.compiled import kernel
+from difffinance.market.compiled import lean_kernel
 from difffinance.market.floor import EVENTS, MID, act_all, carry_on, mark, roomy
 from difffinance.market.flow import LOG_VALUE, activity, run_until
 from difffinance.market.layout import BASE, FILLS, WIDTH
@@ -23,6 +24,7 @@ from difffinance.market.views import (
     STEPS_LEFT,
     TEMPORARY,
     UNIT,
+    copy_row,
     observe,
     remember,
 )
@@ -65,7 +67,7 @@ class Market(NamedTuple):
     rng_turn: Any
 
 
-@kernel
+@lean_kernel
 def look(market):  # type: ignore[no-untyped-def]
     """Fill the views of all seats and draw the signals of the coming step."""
     s, scale, floor, flow = market.settings, market.scale, market.floor, market.flow
@@ -90,7 +92,7 @@ def look(market):  # type: ignore[no-untyped-def]
     observe(floor, market.history, market.pools, market.signals, scale, market.tables)
 
 
-@kernel
+@lean_kernel
 def open_market(market, seconds):  # type: ignore[no-untyped-def]
     """Let the background fill the book up to `seconds`; return False where arrays need room first."""
     if not covered(market) or not run_until(market.floor, market.flow, market.rng_flow, seconds, len(market.pools)):
@@ -99,7 +101,7 @@ def open_market(market, seconds):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
+@lean_kernel
 def clear_step(floor):  # type: ignore[no-untyped-def]
     """Forget the log and the tally of the last step."""
     floor.counts[EVENTS] = floor.top[FILLS] = 0
@@ -107,14 +109,24 @@ def clear_step(floor):  # type: ignore[no-untyped-def]
     floor.refused[:] = 0
 
 
-@kernel
+@lean_kernel
 def covered(market):  # type: ignore[no-untyped-def]
     """Return whether the window of prices reaches as far as anybody sends from here."""
     top, mid, reach = market.floor.top, np.int64(market.floor.marks[MID]), np.int64(market.settings[REACH])
     return max(mid - 2 * reach, 1) >= top[BASE] and mid + 2 * reach < top[BASE] + top[WIDTH]
 
 
-@kernel
+@lean_kernel
+def draw_turn(rng, turn):  # type: ignore[no-untyped-def]
+    """Fill `turn` with `rng.permutation(len(turn))`, which would make an array."""
+    for k in range(len(turn)):
+        turn[k] = k
+    for k in range(len(turn) - 1, 0, -1):
+        at = np.int64(random_interval(rng.bit_generator, k))
+        turn[k], turn[at] = turn[at], turn[k]
+
+
+@lean_kernel
 def begin(market):  # type: ignore[no-untyped-def]
     """Clear the log, send the decisions on their way and draw who comes first among equals."""
     clear_step(market.floor)
@@ -122,13 +134,13 @@ def begin(market):  # type: ignore[no-untyped-def]
     seconds = market.settings[STEP_SECONDS]
     for seat in range(len(market.pools)):
         row = int(market.latency[seat] / seconds)
-        market.sent[row, seat] = market.actions[seat]
+        copy_row(market.sent[row, seat], market.actions[seat])
         market.sent_valid[row, seat] = market.valid[seat]
         market.sent_at[row, seat, 0], market.sent_at[row, seat, 1] = market.scale[UNIT], market.floor.marks[MID]
-    turn = market.rng_turn.permutation(len(market.pools))
+    draw_turn(market.rng_turn, market.turn)
     # By time of arrival, and in the drawn order among equals (insertion keeps it).
-    for k in range(len(turn)):
-        seat, at = turn[k], k
+    for k in range(1, len(market.turn)):
+        seat, at = market.turn[k], k
         late = market.latency[seat] % seconds
         while at > 0 and market.latency[market.turn[at - 1]] % seconds > late:
             market.turn[at] = market.turn[at - 1]
@@ -137,7 +149,7 @@ def begin(market):  # type: ignore[no-untyped-def]
     market.progress[UNDER_WAY], market.progress[ARRIVED], market.progress[REACHED] = 1, 0, 0
 
 
-@kernel
+@lean_kernel
 def advance(market):  # type: ignore[no-untyped-def]
     """Carry out one step; return False where arrays need room before it can go on."""
     floor, progress, seats = market.floor, market.progress, len(market.pools)
@@ -169,9 +181,10 @@ def advance(market):  # type: ignore[no-untyped-def]
     if floor.rules[ACTIVE]:
         carry_on(floor, np.int64(np.floor(end * 1e9)))
     for k in range(1, len(market.sent)):
-        market.sent[k - 1] = market.sent[k]
-        market.sent_valid[k - 1] = market.sent_valid[k]
-        market.sent_at[k - 1] = market.sent_at[k]
+        copy_row(market.sent_valid[k - 1], market.sent_valid[k])
+        for seat in range(seats):
+            copy_row(market.sent[k - 1, seat], market.sent[k, seat])
+            copy_row(market.sent_at[k - 1, seat], market.sent_at[k, seat])
     market.sent_valid[-1] = False
     remember(floor, market.history)
     progress[STEP] += 1

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from difffinance.market.compiled import kernel
+from difffinance.market.compiled import inlined, lean_kernel
 from difffinance.market.floor import (
     BOUGHT,
     BUY_FEE,
@@ -92,9 +92,23 @@ class Tables(NamedTuple):
     constraints: Any  # (N, 20)
     depth: Any  # (2, 5, 2) ticks and lots
     wealth: Any  # (N,) quote currency, inventory at the mid
+    pooled: Any  # (kinds + 1, 8) sums over the seats of each kind; the last row is for sums under way
+    everybody: Any  # (40,) the opponent numbers with all seats in them
 
 
-@kernel
+def pools() -> tuple[np.ndarray, np.ndarray]:
+    """Return empty `pooled` and `everybody`."""
+    return np.zeros((_KINDS + 1, _NUMBERS)), np.zeros(_KINDS * _NUMBERS)
+
+
+@inlined
+def copy_row(row, source):  # type: ignore[no-untyped-def]
+    """Write `source` into `row`; an assignment of arrays would look for overlap and make a copy."""
+    for k in range(len(row)):
+        row[k] = source[k]
+
+
+@lean_kernel
 def push(values, newest):  # type: ignore[no-untyped-def]
     """Put `newest` in front and forget the oldest."""
     for k in range(len(values) - 1, 0, -1):
@@ -102,7 +116,7 @@ def push(values, newest):  # type: ignore[no-untyped-def]
     values[0] = newest
 
 
-@kernel
+@lean_kernel
 def remember(floor, history):  # type: ignore[no-untyped-def]
     """Close the step: push its return, flow and volume, and update the exponential means of each seat."""
     signed, volume, last = 0.0, 0.0, floor.top[FILLS]
@@ -123,12 +137,12 @@ def remember(floor, history):  # type: ignore[no-untyped-def]
         memory[PASSIVE_VOLUME] = _KEEP * memory[PASSIVE_VOLUME] + (1 - _KEEP) * tally[PASSIVE]
 
 
-@kernel
+@lean_kernel
 def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-untyped-def]
     """Fill all tables from the floor as it stands."""
     read_depth(tables_of(floor), tables.depth)
-    pooled = pool(floor, history, kinds)
-    everybody = np.zeros(_KINDS * _NUMBERS)
+    pooled, everybody = tables.pooled, tables.everybody
+    pool(floor, history, kinds, pooled)
     for kind in range(_KINDS):
         share_out(pooled[kind], scale, everybody, kind * _NUMBERS)
     for seat in range(len(kinds)):
@@ -138,16 +152,17 @@ def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-u
         if seat == 0:
             observe_public(floor, history, scale, tables.depth, tables.state[0])
         else:
-            tables.state[seat] = tables.state[0]
+            copy_row(tables.state[seat], tables.state[0])
         observe_own(floor, seat, signals[seat], scale, tables)
         observe_constraints(floor, seat, scale, tables)
-        tables.opponents[seat] = everybody
-        row = pooled[kinds[seat]].copy()
+        copy_row(tables.opponents[seat], everybody)
+        row = pooled[_KINDS]
+        copy_row(row, pooled[kinds[seat]])
         add_seat(row, floor, history, seat, -1.0)  # the others of its kind
         share_out(row, scale, tables.opponents[seat], kinds[seat] * _NUMBERS)
 
 
-@kernel
+@lean_kernel
 def observe_public(floor, history, scale, depth, s):  # type: ignore[no-untyped-def]
     """Fill those of the 50 numbers that are the same for all seats."""
     unit, sigma, mid = scale[UNIT], scale[SIGMA], floor.marks[MID]
@@ -171,7 +186,7 @@ def observe_public(floor, history, scale, depth, s):  # type: ignore[no-untyped-
     s[_S_HALTED] = 1.0 if halted(floor) else 0.0
 
 
-@kernel
+@lean_kernel
 def observe_own(floor, seat, signal, scale, tables):  # type: ignore[no-untyped-def]
     """Fill those of the 50 numbers that are the seat's own."""
     s, unit, mid = tables.state[seat], scale[UNIT], floor.marks[MID]
@@ -186,7 +201,7 @@ def observe_own(floor, seat, signal, scale, tables):  # type: ignore[no-untyped-
     s[_S_OPEN], s[_S_OPEN + 1] = floor.resting[seat, 0] / unit, floor.resting[seat, 1] / unit
 
 
-@kernel
+@lean_kernel
 def band_distances(floor, sigma):  # type: ignore[no-untyped-def]
     """Return the distances from the mid up and down to the daily limits, in sigmas."""
     low, high, mid = floor.top[LOW], floor.top[HIGH], floor.marks[MID]
@@ -195,7 +210,7 @@ def band_distances(floor, sigma):  # type: ignore[no-untyped-def]
     return min((high - mid) / mid / sigma, NO_LIMIT), min((mid - low) / mid / sigma, NO_LIMIT)
 
 
-@kernel
+@lean_kernel
 def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-def]
     """Fill the 20 numbers of a seat."""
     c, unit, sigma, mid = tables.constraints[seat], scale[UNIT], scale[SIGMA], floor.marks[MID]
@@ -227,23 +242,22 @@ def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-
     c[_C_HALTED] = 1.0 if stopped else 0.0
 
 
-@kernel
+@lean_kernel
 def halted(floor):  # type: ignore[no-untyped-def]
     """Return whether no order trades now: a pause with its reopening auction, or the end of the day."""
     phase = floor.session[PHASE]
     return phase in (PAUSED, REOPENING, CLOSED)
 
 
-@kernel
-def pool(floor, history, kinds):  # type: ignore[no-untyped-def]
-    """Return sums over the seats of each kind, in the order of the opponent numbers."""
-    pooled = np.zeros((_KINDS, _NUMBERS))
+@lean_kernel
+def pool(floor, history, kinds, pooled):  # type: ignore[no-untyped-def]
+    """Sum over the seats of each kind, in the order of the opponent numbers."""
+    pooled[:] = 0.0
     for seat in range(len(kinds)):
         add_seat(pooled[kinds[seat]], floor, history, seat, 1.0)
-    return pooled
 
 
-@kernel
+@lean_kernel
 def add_seat(row, floor, history, seat, sign):  # type: ignore[no-untyped-def]
     """Add a seat's numbers to a kind's sums, or take them off."""
     row[_COUNT] += sign
@@ -256,7 +270,7 @@ def add_seat(row, floor, history, seat, sign):  # type: ignore[no-untyped-def]
     row[_PASSIVE] += sign * history.memory[seat, PASSIVE_VOLUME]
 
 
-@kernel
+@lean_kernel
 def share_out(row, scale, out, at):  # type: ignore[no-untyped-def]
     """Write the numbers of one kind from its sums: means per trader."""
     count = row[_COUNT]
