@@ -1,6 +1,6 @@
-"""Pictures of a market: price path, volumes, order book, impact. Each takes the table that it draws."""
+"""Pictures of a market: price path, volumes, order book, cost law. Each takes the table that it draws."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -9,8 +9,6 @@ from difffinance.reporting.picture import COLOURS, Picture, house_style, new_fig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from difffinance.simulation.episode import Episode
 
 
 @house_style
@@ -134,29 +132,3 @@ def plot_law(table: pl.DataFrame, *, title: str, note: str) -> Picture:
     axis.set_title(title)
     axis.legend(loc="upper left")
     return Picture("cost_law", "What an order is charged", note, table, figure)
-
-
-@house_style
-def plot_episode(episode: "Episode", *, currency: str = "USD") -> Picture:
-    """Draw a simulated episode: the mid and the value behind it, what each agent earned, and what it holds."""
-    figure, axes = new_figure(height=6.4, rows=3, sharex=True)
-    minutes = np.arange(len(episode) + 1) * episode.step_seconds / 60
-    axes[0].plot(minutes, episode.mid, color=COLOURS["ink"], linewidth=0.9, label="mid")
-    axes[0].plot(minutes, episode.value, color=COLOURS["buy_and_hold"], linewidth=0.9, label="fundamental value")
-    axes[0].set_ylabel(f"price, {currency}")
-    axes[0].set_title("Simulated market (synthetic)")
-    table = {"minutes": minutes, "mid": episode.mid, "value": episode.value}
-    shades = ("#1f6fb2", "#8c8c8c", "#3f8f5f", "#7d4fa8", "#d9541e")
-    for seat, kind in enumerate(episode.kinds):
-        profit = episode.wealth[:, seat] - episode.wealth[0, seat]
-        style: dict[str, Any] = {"color": shades[seat % len(shades)], "label": kind.replace("_", " "), "linewidth": 1.1}
-        axes[1].plot(minutes, profit, **style)
-        axes[2].plot(minutes, episode.inventory[:, seat], **style)
-        table |= {f"profit_{seat}_{kind}": profit, f"inventory_{seat}_{kind}": episode.inventory[:, seat]}
-    axes[1].set_ylabel(f"profit, {currency}")
-    axes[2].set_ylabel("inventory, units")
-    axes[2].set_xlabel("minutes")
-    for axis in axes[:2]:
-        axis.legend(ncols=5, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
-    caption = "Wealth is marked at the mid, net of fees; the value is shown to the informed trader only, with noise."
-    return Picture("episode", "An episode", caption, pl.DataFrame(table), figure)
