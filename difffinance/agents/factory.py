@@ -3,7 +3,7 @@
 A new kind is one file, one line in `REGISTRY` and one in `market.observation.PARTICIPANTS`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -55,7 +55,8 @@ class AgentFactory:
     ) -> list[Agent]:
         """Return one agent per kind, in seats 0, 1, ...; a mapping says how many of each.
 
-        `options[kind]` are the arguments of every agent of that kind.
+        `options[kind]` are the arguments of every agent of that kind. The agents' random numbers are the first of
+        `agent_streams`, so that none of them is one of a market's of the same seed.
         """
         kinds, options = counted_kinds(kinds), options or {}
         unknown = [kind for kind in options if kind not in kinds]
@@ -66,8 +67,8 @@ class AgentFactory:
         agents = [
             AgentFactory.create(kind, seat, model=model, **options.get(kind, {})) for seat, kind in enumerate(kinds)
         ]
-        for agent, sequence in zip(agents, np.random.SeedSequence(seed).spawn(len(agents)), strict=True):
-            agent.reset(np.random.default_rng(sequence))
+        for agent, stream in zip(agents, next(agent_streams(seed, 1, len(agents))), strict=True):
+            agent.reset(stream)
         return agents
 
     @staticmethod
@@ -76,6 +77,15 @@ class AgentFactory:
         if num_agents < 1:
             raise InputError(f"num_agents is {num_agents}. Allowed: 1 or more.")
         return AgentFactory.create_population(mixed_kinds(num_agents), seed=seed, model=model)
+
+
+def agent_streams(seed: int, episodes: int, seats: int) -> Iterator[list[np.random.Generator]]:
+    """Yield the generators of the agents, episode by episode; none of them is one of the market's of this seed.
+
+    A market of `seed` draws from what `SeedSequence(seed)` spawns; these come of other entropy.
+    """
+    for episode in np.random.SeedSequence((seed, 1)).spawn(episodes):
+        yield [np.random.default_rng(stream) for stream in episode.spawn(seats)]
 
 
 def counted_kinds(kinds: Sequence[str] | Mapping[str, int]) -> list[str]:

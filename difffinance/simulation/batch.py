@@ -1,13 +1,13 @@
 """Many episodes of scripted agents in compiled code: what each seat earned, and paths on request."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from difffinance.agents.base import Agent
-from difffinance.agents.factory import AgentFactory
+from difffinance.agents.factory import AgentFactory, agent_streams
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.data.store import Progress, no_progress
 from difffinance.errors import InputError
@@ -142,12 +142,6 @@ def run_session(session: BookSession, table: SeatedAgents, sums: Sums, paths: Pa
             )
             written.bind(paths)
     return paths
-
-
-def agent_streams(seed: int, episodes: int, seats: int) -> Iterator[list[np.random.Generator]]:
-    """Yield the generators of the agents, episode by episode; none of them is one of the market's."""
-    for episode in np.random.SeedSequence((seed, 1)).spawn(episodes):
-        yield [np.random.default_rng(stream) for stream in episode.spawn(seats)]
 
 
 def empty_paths(num_steps: int, seats: int) -> Paths:

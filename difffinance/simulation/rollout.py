@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from difffinance.agents.factory import AgentFactory, mixed_kinds
+from difffinance.agents.factory import AgentFactory, agent_streams, mixed_kinds
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.data.store import Lake, Progress, check_symbol, no_progress
 from difffinance.errors import InputError
@@ -16,7 +16,6 @@ from difffinance.market.footprint import impact_bps
 from difffinance.records import Array
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
-from difffinance.simulation.batch import agent_streams
 from difffinance.simulation.episode import Episode, record_episode
 
 

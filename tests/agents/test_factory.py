@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
-from difffinance.agents.factory import REGISTRY, AgentFactory, counted_kinds
+from difffinance.agents.factory import REGISTRY, AgentFactory, agent_streams, counted_kinds
 from difffinance.agents.utility import Utility
+from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
 
@@ -15,6 +17,28 @@ def test_populations_come_by_names_or_by_counts():
     assert agents[2].quantity == -3.0
     again = AgentFactory.create_population(["noise", "noise", "twap"], seed=4)
     assert [a.rng.random() for a in agents] == [a.rng.random() for a in again]
+
+
+@pytest.mark.parametrize("mode", ["book", "law"])
+def test_agents_draw_from_no_stream_of_a_market_of_the_same_seed(mode):
+    """First words of the agents', and of the market's generators after `reset(seed)` and in its first episodes."""
+
+    def first_word(state):
+        rng = np.random.default_rng()
+        rng.bit_generator.state = state
+        return rng.integers(2**63)
+
+    for seed in (0, 1, 7):
+        env = MarketEnvironment(4, MarketConfig(mode=mode), seed, kinds=["noise"] * 4, num_steps=2)
+        theirs = []
+        for restart in (seed, None, None):
+            env.reset(restart)
+            theirs += [first_word(state) for state in env.snapshot()["state"]["generators"].values()]
+        agents = AgentFactory.create_population(env.kinds, seed=seed)
+        again = next(agent_streams(seed, 1, 4))
+        ours = [agent.rng.integers(2**63) for agent in agents]
+        assert ours == [rng.integers(2**63) for rng in again]
+        assert len(theirs) >= 6 and len({*ours, *theirs}) == len(ours) + len(theirs)
 
 
 def test_every_kind_states_its_utility():

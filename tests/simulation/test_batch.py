@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from difffinance.agents.factory import AgentFactory
+from difffinance.agents.factory import AgentFactory, agent_streams
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.footprint import impact_bps
-from difffinance.simulation.batch import agent_streams, simulate_batch
+from difffinance.simulation.batch import simulate_batch
 from difffinance.simulation.episode import record_episode, record_in_python
 
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "market_maker")
