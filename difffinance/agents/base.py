@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from difffinance.agents.utility import MeanVariance, Utility
 from difffinance.market.observation import ACTION
+from difffinance.market.utility import MeanVariance, Utility
 from difffinance.records import Array, Conditions, MarketState
 
 

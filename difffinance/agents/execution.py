@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.utility import Shortfall, Utility
 from difffinance.errors import InputError
 from difffinance.market.compiled import inlined, policy_kernel
 from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.market.utility import Shortfall, Utility
 from difffinance.records import Array, SeatView
 
 # Places in `memory`: steps taken, position at the start (mean step volumes), what held the last order back.

@@ -9,7 +9,9 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.observation import ACTION, KINDS, NO_LIMIT, PARTICIPANTS
+from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
+from difffinance.market.utility import Utility
 from difffinance.records import Array, CostLaw, MarketState, Step
 
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
@@ -28,6 +30,7 @@ class MarketEnvironment:
     may take several steps on its way. Its prices and quantities refer to what the seat knew when it decided.
     `cost_laws` (mode `law`), draws of a calibrated law (`market.costs.draw_cost_laws`), take the place of the impact in
     `config.law`: each episode is under one of them, drawn with its seed, so that episodes spread as the law's error.
+    `rewards` are changes of wealth, or those of a utility per seat: `rewards=[agent.utility for agent in agents]`.
 
     After each step `events` and `fills` hold its log, `last_actions` (N, 10) what was understood (zeros where a seat's
     action was refused), and `refusals` counts refused orders and actions of the episode by reason.
@@ -44,15 +47,18 @@ class MarketEnvironment:
         num_steps: int | None = None,
         latency: float | Sequence[float] = 0.0,
         cost_laws: Sequence[CostLaw] = (),
+        rewards: str | Sequence[Utility] = "wealth",
     ) -> None:
         self.config, self.agents = config or MarketConfig(), agents or AgentsConfig()
         self.num_agents = num_agents
         self.kinds = tuple(kinds) if kinds is not None else tuple(KINDS[i % len(KINDS)] for i in range(num_agents))
         _check(num_agents, self.kinds, num_steps)
+        self.utilities = check_rewards(rewards, num_agents)
         self.num_steps = num_steps or max(int(self.config.session_seconds / self.config.step_seconds), 1)
         self.latency = _latency(latency, num_agents, self.num_steps * self.config.step_seconds)
         seating = Seating(self.kinds, self.latency, self.num_steps, self.agents, tuple(cost_laws))
         self.session = open_session(self.config.mode, self.config, seating)
+        self._running = [RunningRewards(utility, 1) for utility in self.utilities]
         self._seeds = np.random.SeedSequence(seed)
         self._started = False
 
@@ -61,14 +67,19 @@ class MarketEnvironment:
         self.session.start(self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(seed))
         self.refusals: dict[str, int] = {}
         self._started = True
+        if self._running:
+            money = market_money(self.session, self.config.tick_size, self.config.lot_size)
+            tables, mid = self.session.tables, self._mid()
+            for running, wealth, view in zip(self._running, tables.wealth, tables.state, strict=True):
+                running.begin(0, money, wealth, view, mid)
         return self.state()
 
     def step(self, actions: Sequence[Array | Exception] | Array) -> Step:
         """Carry out one action per seat, `(N, 10)`, then `step_seconds` of background flow.
 
-        Rewards are changes of wealth, quote currency. `info["refused"]` lists what was refused in this step with
-        seat, reason and count; the market goes on without it. An exception in place of an action is an agent that
-        failed: it is refused as `agent_raised`.
+        Rewards are in quote currency. `info["refused"]` lists what was refused in this step with seat, reason and
+        count; the market goes on without it. An exception in place of an action is an agent that failed: it is
+        refused as `agent_raised`.
         """
         if not self._started or self.steps_done >= self.num_steps:
             raise InputError(f"the episode of {self.num_steps} steps is not running. Call reset() first.")
@@ -85,7 +96,18 @@ class MarketEnvironment:
             "trades": session.trades,
             "seconds": self.steps_done * self.config.step_seconds,
         }
-        return Step(self.state(), session.rewards.copy(), self.steps_done >= self.num_steps, info)
+        done = self.steps_done >= self.num_steps
+        return Step(self.state(), self._rewards(done), done, info)
+
+    def _rewards(self, done: bool) -> Array:
+        if not self._running:
+            return self.session.rewards.copy()
+        tables, mid, ended = self.session.tables, np.array([self._mid()]), np.array([done])
+        told = zip(self._running, tables.wealth[:, None], tables.state[:, None], strict=True)
+        return np.concatenate([running.step(wealth, view, mid, ended) for running, wealth, view in told])
+
+    def _mid(self) -> float:
+        return self.session.public().mid / self.config.tick_size
 
     def state(self) -> MarketState:
         """Return what the market shows now: the state that the last `reset` or `step` returned."""
@@ -102,10 +124,12 @@ class MarketEnvironment:
         saved = self.session.save()
         arrays = {name: held for name, held in saved.items() if isinstance(held, np.ndarray)}
         generators = {name: held for name, held in saved.items() if name not in arrays}
-        state = {
+        state: dict[str, Any] = {
             "refusals": dict(self.refusals), "generators": generators, "fits": self._fits(),
             "seeds": {"entropy": self._seeds.entropy, "n_children_spawned": self._seeds.n_children_spawned},
         }  # fmt: skip
+        if self._running:
+            state["rewards"] = [running.save() for running in self._running]
         return {"state": state, "arrays": arrays}
 
     def restore(self, snapshot: dict[str, Any]) -> MarketState:
@@ -117,11 +141,14 @@ class MarketEnvironment:
             self.reset(seed=0)
         self.session.load(snapshot["arrays"] | state["generators"])
         self._seeds, self.refusals = np.random.SeedSequence(**state["seeds"]), dict(state["refusals"])
+        for running, saved in zip(self._running, state.get("rewards", ()), strict=True):
+            running.load(saved)
         return self.state()
 
     def _fits(self) -> dict[str, Any]:
         laws = [str(law) for law in self.session.seating.cost_laws]
-        return ({"cost_laws": laws} if laws else {}) | {
+        rewards = [repr(utility) for utility in self.utilities]
+        return ({"cost_laws": laws} if laws else {}) | ({"rewards": rewards} if rewards else {}) | {
             "kinds": list(self.kinds), "num_steps": self.num_steps, "latency": list(self.latency),
             "market": self.config.model_dump(mode="json"), "agents": self.agents.model_dump(mode="json"),
         }  # fmt: skip

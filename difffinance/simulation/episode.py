@@ -101,7 +101,7 @@ def record_episode(env: MarketEnvironment, agents: Sequence[Agent], *, seed: int
     """Run one episode of `env` with `agents` in its seats and write everything down; `seed` starts that episode."""
     if [agent.kind for agent in agents] != list(env.kinds):
         raise InputError(f"agents must fit the seats {list(env.kinds)}; got {[agent.kind for agent in agents]}.")
-    if are_scripted(agents) and isinstance(env.session, BookSession):
+    if are_scripted(agents) and isinstance(env.session, BookSession) and not env.utilities:
         return _record_compiled(env, [agent for agent in agents if isinstance(agent, ScriptedAgent)], seed)
     return record_in_python(env, agents, seed)
 

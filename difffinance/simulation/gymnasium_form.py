@@ -17,6 +17,9 @@ from difffinance.errors import InputError
 from difffinance.market import play, reasons
 from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.observation import STATE
+from difffinance.market.running_rewards import RunningRewards, market_money
+from difffinance.market.utility import Utility
 from difffinance.records import Array
 from difffinance.simulation.learner import SEEN, Learner
 from difffinance.simulation.players import SeatedAgents
@@ -29,7 +32,7 @@ class _Markets:
 
     def __init__(
         self, count: int, others: Sequence[str], kind: str, config: MarketConfig | None,
-        accounts: AgentsConfig | None, num_steps: int, latency: float | Sequence[float],
+        accounts: AgentsConfig | None, num_steps: int, latency: float | Sequence[float], utility: Utility | None,
     ) -> None:  # fmt: skip
         kinds = [*others, kind]
         env = MarketEnvironment(len(kinds), config, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency)
@@ -45,6 +48,8 @@ class _Markets:
         self.players = np.array([table.handle.address for table in self.tables])
         self.seen, self.gains = np.zeros((count, SEEN)), np.zeros((count, 3))
         self.steps = np.full(count, num_steps)
+        self.tick, self.lot = env.config.tick_size, env.config.lot_size
+        self.running = None if utility is None else RunningRewards(utility, count)
 
     def start(self, place: int, sequence: np.random.SeedSequence) -> None:
         """Begin an episode of one market."""
@@ -57,9 +62,12 @@ class _Markets:
         play.show(session.handle, self.seat, self.seen[place])
         self.gains[place] = 0.0, session.tables.wealth[self.seat], 0.0
         self.steps[place] = 0
+        if self.running is not None:
+            money, tables = market_money(session, self.tick, self.lot), session.tables
+            self.running.begin(place, money, tables.wealth[self.seat], tables.state[self.seat], self._mid(session))
 
     def step(self, actions: Array, running: Array) -> None:
-        """Take one step of the running markets; `seen` and `gains` are those of after it."""
+        """Take one step of the running markets; `seen` and `gains` are those of after it, and of the utility if any."""
         place = 0
         while True:
             place = play.play_learners(
@@ -70,6 +78,12 @@ class _Markets:
                 break
             self.sessions[place].make_room()
         self.steps += running
+        if self.running is not None:
+            mid, ended = np.array([self._mid(session) for session in self.sessions]), self.steps >= self.num_steps
+            self.gains[:, 0] = self.running.step(self.gains[:, 1], self.seen[:, : len(STATE)], mid, ended)
+
+    def _mid(self, session: BookSession) -> float:
+        return session.public().mid / self.tick
 
     def refused(self, place: int) -> dict[str, int]:
         """Return what was refused to the learner in the last step, by reason."""
@@ -102,7 +116,7 @@ class MarketGym(gymnasium.Env[Array, Array]):
     ) -> None:
         self.learner = learner or Learner()
         self.action_space, self.observation_space = self.learner.action_space, self.learner.observation_space
-        self._markets = _Markets(1, others, kind, market, accounts, num_steps, latency)
+        self._markets = _Markets(1, others, kind, market, accounts, num_steps, latency, self.learner.utility)
         self._running = np.ones(1, np.bool_)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
@@ -158,7 +172,7 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
         self.single_observation_space = self.learner.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._markets = _Markets(num_envs, others, kind, market, accounts, num_steps, latency)
+        self._markets = _Markets(num_envs, others, kind, market, accounts, num_steps, latency, self.learner.utility)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
 
     def reset(

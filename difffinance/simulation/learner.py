@@ -8,6 +8,7 @@ from gymnasium import spaces
 from difffinance.errors import InputError
 from difffinance.market.environment import HIGH, LOW
 from difffinance.market.observation import ACTION_INDEX, CONSTRAINTS, OPPONENTS, STATE, STATE_INDEX
+from difffinance.market.utility import Utility
 from difffinance.records import Array
 
 ACTIONS = ("orders", "participation")
@@ -26,16 +27,23 @@ class Learner:
     `action`: `orders` is the published 10 numbers, `participation` one number in [-1, 1] step volumes that is sent as a
     market order (what rests is cancelled). `reward` of a step: `wealth` its change in quote currency; `return` that
     change over the wealth before; `mean_variance` the return less `a/2 (w sigma)^2`, w the position over wealth after
-    the step and a the seat's risk aversion.
+    the step and a the seat's risk aversion; a `market.utility.Utility` what the step adds to it, in quote currency
+    (its parameters count prices in ticks and quantities in mean step volumes).
     """
 
     action: str = "orders"
-    reward: str = "wealth"
+    reward: str | Utility = "wealth"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("action", self.action, ACTIONS), ("reward", self.reward, REWARDS)):
-            if value not in allowed:
-                raise InputError(f"{name} is '{value}'. Allowed: {', '.join(allowed)}.")
+            if value not in allowed and not (name == "reward" and isinstance(value, Utility)):
+                also = " or a utility (market.utility)" if name == "reward" else ""
+                raise InputError(f"{name} is '{value}'. Allowed: {', '.join(allowed)}{also}.")
+
+    @property
+    def utility(self) -> Utility | None:
+        """The utility that rewards come from; None where they come from changes of wealth."""
+        return None if isinstance(self.reward, str) else self.reward
 
     @property
     def action_space(self) -> spaces.Box:
@@ -62,8 +70,11 @@ class Learner:
         return table
 
     def rewards(self, gain: Array, wealth: Array, seen: Array) -> Array:
-        """Return the rewards of steps that changed the wealth by `gain` to `wealth` and showed `seen` `(..., 110)`."""
-        if self.reward == "wealth":
+        """Return the rewards of steps that changed the wealth by `gain` to `wealth` and showed `seen` `(..., 110)`.
+
+        With a utility `gain` is what the steps added to it, and the reward.
+        """
+        if self.reward == "wealth" or self.utility is not None:
             return gain
         returns = gain / (wealth - gain)
         if self.reward == "return":

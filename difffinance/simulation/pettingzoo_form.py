@@ -10,6 +10,7 @@ from pettingzoo import ParallelEnv
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.utility import Utility
 from difffinance.records import Array, MarketState
 from difffinance.simulation.learner import Learner
 
@@ -17,8 +18,8 @@ from difffinance.simulation.learner import Learner
 class MarketParallelEnv(ParallelEnv[str, Array, Array]):
     """Agents are named by kind and seat (`informed_3`). All start together and are truncated after `num_steps`.
 
-    `learner` chooses the form of actions and rewards of all. An agent without an action, or with a bad one, does
-    nothing in the step and is told why in `infos[agent]["refused"]`.
+    `learner` chooses the form of actions and rewards of all; `utilities`, one per seat, reward each by its own. An
+    agent without an action, or with a bad one, does nothing in the step and is told why in `infos[agent]["refused"]`.
     """
 
     metadata: dict[str, Any] = {"name": "difffinance_market_v0", "render_modes": []}  # noqa: RUF012
@@ -33,11 +34,17 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
         num_steps: int = 1000,
         latency: float | Sequence[float] = 0.0,
         learner: Learner | None = None,
+        utilities: Sequence[Utility] | None = None,
     ) -> None:
         self.learner = learner or Learner()
+        if utilities is not None and self.learner.reward != "wealth":
+            raise InputError("rewards are those of the learner or of `utilities`; got both. Allowed: one of them.")
+        if utilities is None and self.learner.utility is not None:
+            utilities = [self.learner.utility] * num_agents
         self.market = MarketEnvironment(
-            num_agents, market, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency
-        )
+            num_agents, market, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency,
+            rewards="wealth" if utilities is None else utilities,
+        )  # fmt: skip
         self.possible_agents = [f"{kind}_{seat}" for seat, kind in enumerate(self.market.kinds)]
         self.agents: list[str] = []
         # A space of its own for each agent: it is seeded and drawn from by itself.

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from difffinance.agents.factory import REGISTRY, AgentFactory, agent_streams, counted_kinds
-from difffinance.agents.utility import Utility
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.utility import Utility
 
 SCRIPTED = [kind for kind in REGISTRY if kind not in ("diffusion", "pairs")]
 

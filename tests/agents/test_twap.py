@@ -6,10 +6,10 @@ import pytest
 from difffinance.agents.execution import ScheduledAgent
 from difffinance.agents.factory import AgentFactory
 from difffinance.agents.twap import TwapAgent
-from difffinance.agents.utility import Shortfall
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.utility import Shortfall
 from tests.agents.views import check_twin, market_order, shown
 
 

@@ -3,13 +3,13 @@ import pytest
 
 from difffinance.agents.factory import REGISTRY, AgentFactory
 from difffinance.agents.twap import TwapAgent
-from difffinance.agents.utility import Shortfall, Trajectory
 from difffinance.config import AgentsConfig, FlowConfig, LawConfig, MarketConfig, load_config
 from difffinance.errors import ConfigError, CostLawError, InputError
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.law import expected_cost
 from difffinance.market.law_session import law_of
 from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, OPPONENT_INDEX, STATE_INDEX
+from difffinance.market.utility import Shortfall, Trajectory
 
 CALM = LawConfig(volatility=0.0005, permanent=0.2, temporary=0.4, exponent=0.6, half_spread_bps=1.0)
 

@@ -6,6 +6,8 @@ from gymnasium.utils.env_checker import check_env
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.running_rewards import market_money
+from difffinance.market.utility import Cara
 from difffinance.simulation import gymnasium_env, vector_env
 from difffinance.simulation.learner import Learner
 
@@ -57,8 +59,30 @@ def test_rewards_are_what_they_say():
     assert Learner(reward="return").rewards(gain, wealth, seen) == pytest.approx([0.02])
     expected = 0.02 - aversion / 2 * (0.5 * sigma) ** 2
     assert Learner(reward="mean_variance").rewards(gain, wealth, seen) == pytest.approx([expected])
-    with pytest.raises(InputError, match="mean_variance"):
+    with pytest.raises(InputError, match="mean_variance or a utility"):
         Learner(reward="fame")
+
+
+def test_rewards_of_a_utility_add_up_to_it_in_one_market_and_in_many():
+    """With the utility of a gain the episode is worth (1 - exp(-g gain)) / g, gains counted in ticks and volumes."""
+    learner, g = Learner(reward=Cara(2e-3)), 2e-3
+    one, many = gymnasium_env(num_steps=8, learner=learner), vector_env(2, num_steps=8, learner=learner)
+    market = MarketEnvironment(5, num_steps=8)
+    market.reset(seed=1)
+    unit = market_money(market.session, market.config.tick_size, market.config.lot_size)
+    (_, at_first), start = one.reset(seed=7), many.reset(seed=7)[1]["wealth"].copy()
+    actions, sums, alone = np.zeros((8, 2, 10)), np.zeros(2), 0.0
+    actions[:, :, 0] = np.random.default_rng(2).uniform(-2, 2, (8, 2))
+    for a in actions:
+        _, rewards, _, _, info = many.step(a)
+        reward = one.step(a[0])[1]
+        assert reward == rewards[0]
+        sums, alone = sums + rewards, alone + reward
+    gain = (info["wealth"] - start) / unit
+    assert at_first["wealth"] == start[0] and np.abs(g * gain).max() > 0.05
+    assert sums == pytest.approx(unit * (1 - np.exp(-g * gain)) / g)
+    rewards = many.step(actions[0])[1]  # the next episode begins
+    assert not rewards.any() and np.abs(many.step(actions[1])[1]).min() > 0
 
 
 def test_many_markets_are_each_what_one_would_be_and_reset_themselves():

@@ -3,6 +3,8 @@ import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from difffinance.errors import InputError
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.utility import Cara, Shortfall
 from difffinance.simulation import parallel_env
 from difffinance.simulation.learner import Learner
 
@@ -29,3 +31,21 @@ def test_everybody_sees_their_own_and_is_told_what_was_refused():
     assert all(truncated.values()) and env.agents == []
     with pytest.raises(InputError, match="reset"):
         env.step({})
+
+
+def test_each_seat_may_be_rewarded_by_its_own_utility():
+    kinds, utilities = ["noise", "twap"], [Cara(1e-3), Shortfall(quantity=2.0)]
+    own = parallel_env(2, kinds=kinds, num_steps=4, utilities=utilities)
+    same = parallel_env(2, kinds=kinds, num_steps=4, learner=Learner(reward=Cara(1e-3)))
+    market = MarketEnvironment(2, kinds=kinds, num_steps=4, rewards=utilities)
+    for env in (own, same, market):
+        env.reset(seed=2)
+    for size in (1.0, -0.5, 0.3, 0.0):
+        table = np.zeros((2, 10))
+        table[:, 0] = size
+        rewards = [env.step(dict(zip(env.agents, table, strict=True)))[1] for env in (own, same)]
+        expected = market.step(table).rewards
+        assert list(rewards[0].values()) == expected.tolist()
+        assert rewards[1]["noise_0"] == expected[0] and rewards[1]["twap_1"] != expected[1]
+    with pytest.raises(InputError, match="one of them"):
+        parallel_env(2, kinds=kinds, learner=Learner(reward=Cara()), utilities=utilities)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from difffinance.agents.almgren_chriss import almgren_chriss_schedule
-from difffinance.agents.utility import Cara, MeanVariance, Shortfall, Trajectory
 from difffinance.errors import InputError
+from difffinance.market.utility import Cara, MeanVariance, Shortfall, Trajectory
 
 
 @pytest.fixture

@@ -58,8 +58,16 @@ class Utility(ABC):
     def rewards(self, trajectory: Trajectory) -> Array:
         """Return the reward of each step, `(..., T)`, money."""
         rewards = self._steps(trajectory)
-        rewards[..., -1] -= self.terminal_penalty * self._left(trajectory) ** 2
+        rewards[..., -1] = self.last_rewards(trajectory, ended=True)
         return rewards
+
+    def last_rewards(self, trajectory: Trajectory, ended: ArrayLike) -> Array:
+        """Return the last of the steps' `rewards`, `(...,)`, of an episode that may go on: `ended` says which do not.
+
+        A reward depends on the first moment and on its own step alone, so three moments are enough.
+        """
+        left = np.where(ended, self._left(trajectory), 0.0)
+        return self._steps(trajectory)[..., -1] - self.terminal_penalty * left**2
 
     @abstractmethod
     def _steps(self, trajectory: Trajectory) -> Array:

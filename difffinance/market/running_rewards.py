@@ -1,0 +1,71 @@
+"""Rewards by a utility while its episodes run, from what the seats are shown: step by step, and their sum the utility.
+
+A utility counts prices in ticks and quantities in mean step volumes, as the parameters of agents do. Rewards come back
+in quote currency, as changes of wealth do: a trader without risk aversion earns the same by either.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from difffinance.errors import InputError
+from difffinance.market.observation import STATE_INDEX
+from difffinance.market.session import Session
+from difffinance.market.utility import Trajectory, Utility
+from difffinance.records import Array
+
+_POSITION, _VOLUME, _SIGMA = (STATE_INDEX[name] for name in ("position", "relative_volume", "volatility"))
+
+
+def market_money(session: Session, tick_size: float, lot_size: float) -> float:
+    """Return the value of one tick on one mean step volume, quote currency."""
+    return float(tick_size * lot_size * session.step_volume / session.tables.state[0, _VOLUME])
+
+
+def check_rewards(rewards: str | Sequence[Utility], seats: int) -> tuple[Utility, ...]:
+    """Return the utility of each seat, none where rewards are changes of wealth."""
+    if isinstance(rewards, str):
+        if rewards == "wealth":
+            return ()
+        raise InputError(
+            f"rewards is '{rewards}'. Allowed: wealth, or one utility per seat: [agent.utility for agent in agents]."
+        )
+    if len(rewards) != seats or not all(isinstance(utility, Utility) for utility in rewards):
+        names = ", ".join(type(utility).__name__ for utility in rewards)
+        raise InputError(f"rewards must be one utility for each of the {seats} seats; got {names or 'none'}.")
+    return tuple(rewards)
+
+
+class RunningRewards:
+    """One utility in R rows: the seats of a market, or one seat of many markets."""
+
+    def __init__(self, utility: Utility, rows: int) -> None:
+        self.utility = utility
+        self.money = np.ones(rows)  # quote currency per tick and mean step volume
+        self.first = np.zeros((4, rows))  # wealth, inventory, mid and the coming step's volatility
+        self.now = np.zeros((4, rows))
+
+    def begin(self, row: int, money: float, wealth: float, view: Array, mid: float) -> None:
+        """Start the episode of a row: wealth in quote currency, the seat's state (50,), mid in ticks."""
+        self.money[row] = money
+        self.first[:, row] = self.now[:, row] = _moment(np.array(wealth / money), view, np.array(mid))
+
+    def step(self, wealth: Array, views: Array, mid: Array, ended: Array) -> Array:
+        """Return the rewards (R,) of the step that led to wealth (R,), states (R, 50) and mids (R,)."""
+        before, self.now = self.now, _moment(wealth / self.money, views, mid)
+        held, inventory, mids, sigma = np.stack([self.first, before, self.now], axis=-1)  # each (R, 3)
+        trajectory = Trajectory(held, inventory, mids, sigma[:, :2])
+        return self.money * self.utility.last_rewards(trajectory, ended)
+
+    def save(self) -> list[list[float]]:
+        """Return what the rewards to come depend on, plain numbers."""
+        return [self.money.tolist(), *self.first.tolist(), *self.now.tolist()]
+
+    def load(self, saved: list[list[float]]) -> None:
+        """Go back to what `save` returned."""
+        self.money, self.first, self.now = np.array(saved[0]), np.array(saved[1:5]), np.array(saved[5:])
+
+
+def _moment(wealth: Array, views: Array, mid: Array) -> Array:
+    inventory = views[..., _POSITION] * views[..., _VOLUME]
+    return np.stack([wealth, inventory, mid, views[..., _SIGMA] * mid])
