@@ -1,7 +1,7 @@
-"""Peak memory of importing files of 1, 5 and 20 times the length: LOBSTER, ITCH, Binance capture, Tardis; it is flat.
+"""Peak memory of importing files of 1, 5 and 20 times the length, one source of every kind; it is flat.
 
-Run: python tests/benchmarks/bench_memory.py. Each file is imported by a process of its own; the peak is what the
-system says of that process (resource.getrusage).
+Run: python tests/benchmarks/bench_memory.py [source ...]. Each file is imported by a process of its own; the peak is
+what the system says of that process (resource.getrusage).
 """
 
 import json
@@ -11,6 +11,9 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.data.test_itch import OPEN, directory, message
@@ -84,11 +87,62 @@ def tardis_csv(path: Path, rows: int) -> Path:
     return path
 
 
+def coinbase_capture(path: Path, rows: int) -> Path:
+    """Write a capture in which the best bid grows and shrinks in turn, every 100 ms, with a ticker and a trade each."""
+
+    def write(sequence: int, channel: str, at: str, event: dict[str, Any]) -> str:
+        data = {"channel": channel, "timestamp": at, "sequence_num": sequence, "events": [event]}
+        return json.dumps({"t": "recv", "conn": "ws", "data": json.dumps(data)}) + "\n"
+
+    def level(side: str, price: str, size: str, at: str) -> dict[str, str]:
+        return {"side": side, "event_time": at, "price_level": price, "new_quantity": size}
+
+    product, begin = {"product_id": "T-USD"}, np.datetime64("2023-11-14T00:00:00.000")
+    with path.open("w") as stream:
+        at = f"{begin}Z"
+        book = [level("bid", f"{99 - k}", "5", at) for k in range(LEVELS)]
+        book += [level("offer", f"{101 + k}", "5", at) for k in range(LEVELS)]
+        stream.write(write(0, "l2_data", at, {"type": "snapshot", **product, "updates": book}))
+        for k in range(1, rows // 3 + 1):
+            at, size = f"{begin + np.timedelta64(100 * k, 'ms')}Z", f"{5 + k % 2}"
+            ticker = {"best_bid": "99", "best_bid_quantity": size, "best_ask": "101", "best_ask_quantity": "5"}
+            trade = {"trade_id": str(k), "price": "99", "size": "0.5", "time": at, "side": "BUY"}
+            update = {"type": "update", **product, "updates": [level("bid", "99", size, at)]}
+            stream.write(write(3 * k - 2, "l2_data", at, update))
+            stream.write(write(3 * k - 1, "ticker", at, {"type": "update", "tickers": [product | ticker]}))
+            stream.write(write(3 * k, "market_trades", at, {"type": "update", "trades": [product | trade]}))
+    return path
+
+
+def bitstamp_csv(path: Path, rows: int) -> Path:
+    """Write orders that come, are filled by another that comes, or are cancelled, one message every 100 ms."""
+    start = 1_430_438_400_000
+    with path.open("w") as stream:
+        stream.write("id,timestamp,exchange.timestamp,price,volume,action,direction\n")
+        for k in range(rows // 6):
+            one, two, three = 3 * k + 1, 3 * k + 2, 3 * k + 3
+            for j, (number, price, volume, action, side) in enumerate(
+                (
+                    (one, "100", 5, "created", "bid"),
+                    (two, "102", 5, "created", "ask"),
+                    (three, "102", 5, "created", "bid"),
+                    (two, "102", 0, "deleted", "ask"),
+                    (three, "102", 0, "deleted", "bid"),
+                    (one, "100", 5, "deleted", "bid"),
+                )
+            ):
+                ms = start + 600 * k + 100 * j
+                stream.write(f"{number},{ms},{ms // 1000 * 1000},{price},{volume}00000000,{action},{side}\n")
+    return path
+
+
 MAKERS: dict[str, tuple[Callable[[Path, int], Path], str]] = {
     "lobster": (lobster_zip, "long.zip"),
     "itch": (itch_file, "01022020.NASDAQ_ITCH50"),
     "binance": (binance_capture, "long.txt"),
     "tardis": (tardis_csv, "long.csv"),
+    "coinbase": (coinbase_capture, "long.jsonl"),
+    "bitstamp": (bitstamp_csv, "orders.csv"),
 }
 
 
@@ -107,7 +161,7 @@ def peak(source: str, path: Path, lake: Path, block: int = 0) -> tuple[int, floa
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for source, (make, file) in MAKERS.items():
+        for source, (make, file) in ((s, m) for s, m in MAKERS.items() if s in sys.argv[1:] or len(sys.argv) == 1):
             for times in (1, 5, 20):
                 path = make(folder / file, ROWS * times)
                 events, size = peak(source, path, folder / "lake")

@@ -113,6 +113,43 @@ def test_products_stay_apart(lake, tmp_path):
         fetch(lake, tmp_path, *DAY, symbol="DOGE-USD")
 
 
+def tables(lake, answer) -> dict[str, pl.DataFrame]:
+    return {f"{t['schema']} {t['symbol']}": pl.read_parquet(t["path"]) for t in answer["tables"]}
+
+
+def test_pieces_of_any_size_give_the_same(lake, tmp_path, monkeypatch):
+    """Two products, a reconnection that repeats a trade and skips one, tickers early and late, in blocks of a line."""
+    other = [("bid", "9", "1"), ("offer", "10", "1")]
+    capture = [
+        ticker(0, 0.5, "99.5", "2", "0", "0"),  # before the first book
+        *(line.replace('"sequence_num\\": ', '"sequence_num\\": 1') for line in DAY[1:]),
+        book(17, 5.0, *other, kind="snapshot", product="ETH-USD"),
+        trade(18, 5.5, 8, "99.5", "2", "BUY"),
+        book(30, 6.0, *START, kind="snapshot"),
+        book(31, 6.1, *other, kind="snapshot", product="ETH-USD"),
+        trade(32, 6.2, 10, "100", "1", "SELL"),
+        ticker(33, 6.3, "99.5", "2", "100", "1.5"),
+        *(book(34 + k, 7.0 + k / 2, ("bid", "99.5", str(k + 1))) for k in range(20)),
+        ticker(54, 20.0, "99.5", "20", "100", "1.5"),
+        *(book(55 + k, 20.0 + 8 * k, ("bid", "99", str(k + 1))) for k in range(4)),
+    ]
+    whole = fetch(lake, tmp_path, *capture)
+    expected = tables(lake, whole)
+    assert whole["verification"]["gaps"] == 4  # after the first ticker and before 30, for each product
+    assert whole["verification"]["products"]["BTC-USD"]["trade_ids_missing"] == 1
+    assert {"rule": "trade sent twice dropped", "rows": 1} in whole["repairs"]
+    monkeypatch.setattr("difffinance.data.lines.BLOCK", 1)
+    monkeypatch.setattr("difffinance.data.archives._PIECE", 300)
+    again = fetch(lake, tmp_path, *capture)
+    for answer in (whole, again):
+        answer["verification"].pop("messages_per_second")
+        for found in answer["verification"]["products"].values():
+            found.pop("messages_per_second")
+    assert again["verification"] == whole["verification"] and again["repairs"] == whole["repairs"]
+    found = tables(lake, again)
+    assert found.keys() == expected.keys() and all(found[name].equals(expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -2,29 +2,29 @@
 
 Records of type `recv` carry a message of the venue; header, http, connect and send records are passed over. Channels
 l2_data (snapshots and levels set to a quantity), market_trades and ticker are read. Every connection numbers its
-messages of all channels; a number that is skipped is a gap, and every book of that connection is unknown until its
-next snapshot.
+messages of all channels; a number that is skipped is a gap, and every book of the capture is unknown until its next
+snapshot. The capture is read twice, block by block: memory does not grow with its length.
 
 Times are those of the matching engine (`event_time` of levels, `time` of trades); a ticker, which has none, takes the
 time at which its message was sent. The venue's `side` of a trade is that of the resting order, as its prices against
-the book show; the aggressor's is the opposite. Tickers are sent apart from the levels and late: a ticker counts as
-seen where the book showed its four numbers within a second before it.
+the book show; the aggressor's is the opposite. Trades are numbered without holes: one whose number is not above those
+before was sent again. Tickers are sent apart from the levels and late: a ticker counts as seen where the book showed
+its four numbers within a second before it.
 """
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request, Table, one_word
-from difffinance.data.decimals import Scaled, count_steps, join_scaled, read_decimals
+from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, one_word
+from difffinance.data.connectors.coinbase_records import Capture, read_capture
+from difffinance.data.decimals import Scaled, StepFinder, count_steps, read_decimals
 from difffinance.data.level2 import GAP, SNAPSHOT, UPDATE
-from difffinance.data.level2_messages import Merger, Messages, Rising, of_levels, of_trades
+from difffinance.data.level2_messages import Merger, Messages, Rising, nothing, of_levels, of_trades
 from difffinance.data.level2_tables import Grid, LevelWriter, Tables, load_kernels, quotes_table, trades_table
-from difffinance.data.lines import line_blocks
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
@@ -33,27 +33,68 @@ from difffinance.schemas import BOOK_EVENTS, QUOTES, TRADES, depth_schema
 TAKES = ("symbol",)
 USAGE = "difffinance fetch coinbase CAPTURE.jsonl.zst [--symbol BTC-USD]"
 TICKER_WINDOW_NS = 1_000_000_000
-
-
-def _text(*names: str) -> dict[str, Any]:
-    return dict.fromkeys(names, pl.String)
-
-
-_RECORD = pl.Struct(_text("t", "conn", "data"))
-_MESSAGE = pl.Struct({"channel": pl.String, "sequence_num": pl.Int64, "timestamp": pl.String})
-_EVENTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "l2_data": ("updates", _text("side", "event_time", "price_level", "new_quantity")),
-    "market_trades": ("trades", _text("product_id", "trade_id", "price", "size", "time", "side")),
-    "ticker": ("tickers", _text("product_id", "best_bid", "best_bid_quantity", "best_ask", "best_ask_quantity")),
+_PRICES = {"l2_data": ("price_level",), "market_trades": ("price",), "ticker": ("best_ask", "best_bid")}
+_SIZES = {
+    "l2_data": ("new_quantity",),
+    "market_trades": ("size",),
+    "ticker": ("best_ask_quantity", "best_bid_quantity"),
 }
 
 
 @dataclass(frozen=True)
-class Capture:
-    """Messages (row, conn, sequence) and the items of each channel (row, event, type, product and its fields)."""
+class Items:
+    """One product's items of some lines, by channel, and their decimals by column."""
 
-    messages: pl.DataFrame
-    items: dict[str, pl.DataFrame]
+    of: dict[str, pl.DataFrame]
+    numbers: dict[str, Scaled]
+    file: str
+
+    def rows(self, channel: str) -> Array:
+        """Return the line of every item."""
+        return self.of[channel]["row"].to_numpy()
+
+    def steps(self, channel: str, column: str, step: Any) -> Array:
+        """Return decimals in whole steps."""
+        return count_steps(self.numbers[column], step, column, file=self.file, rows=self.rows(channel))
+
+
+def _items_of(capture: Capture, product: str, file: str) -> Items:
+    own = {channel: items.filter(pl.col("product_id") == product) for channel, items in capture.items.items()}
+    numbers = {
+        column: read_decimals(own[channel][column], column, file=file, rows=own[channel]["row"].to_numpy())
+        for channel in own
+        for column in (*_PRICES[channel], *_SIZES[channel])
+    }
+    return Items(own, numbers, file)
+
+
+@dataclass
+class Survey:
+    """What must be known of one product's whole capture before its rows are made."""
+
+    prices: StepFinder = field(default_factory=StepFinder)
+    sizes: StepFinder = field(default_factory=StepFinder)
+    _begins: dict[str, int] = field(default_factory=dict)  # time of the first of its kind
+
+    def add(self, items: Items) -> None:
+        """Look at the next items."""
+        for names, finder in ((_PRICES, self.prices), (_SIZES, self.sizes)):
+            finder.add(*(items.numbers[column] for channel in names for column in names[channel]))
+        book, trades, tickers = (items.of[channel] for channel in ("l2_data", "market_trades", "ticker"))
+        for kind, found, column, at in (
+            ("snapshot", book.filter(pl.col("type") == "snapshot"), "event_time", max),
+            ("trade", trades, "time", min),
+            ("ticker", tickers, "timestamp", min),
+            ("level", book, "event_time", max),
+        ):
+            if kind not in self._begins and found.height:
+                one = found.filter(pl.col("event") == found["event"][0])
+                self._begins[kind] = at(_nanoseconds(one[column], one["row"], items.file).to_list())
+
+    def day(self) -> str:
+        """Return the day of the first snapshot; of the first trade, ticker or level where there is none."""
+        ts = next(self._begins[kind] for kind in ("snapshot", "trade", "ticker", "level") if kind in self._begins)
+        return str(np.datetime64(ts, "ns").astype("datetime64[D]"))
 
 
 def fetch(request: Request) -> Fetched:
@@ -62,252 +103,247 @@ def fetch(request: Request) -> Fetched:
     if not path.is_file():
         raise InputError(f"{path} is not a file. Use: {USAGE}.")
     load_kernels()
-    start = time.perf_counter()
-    capture = read_capture(path, request.config.max_archive_bytes)
-    products = sorted({p for items in capture.items.values() for p in items["product_id"].unique()})
-    wanted = [request.options["symbol"]] if "symbol" in request.options else products
-    unknown = [p for p in wanted if p not in products]
+    limit, lines, surveys = request.config.max_archive_bytes, 0, dict[str, Survey]()
+    for capture in read_capture(path, limit):
+        lines += capture.messages.height
+        for product in sorted({p for items in capture.items.values() for p in items["product_id"].unique()}):
+            surveys.setdefault(product, Survey()).add(_items_of(capture, product, path.name))
+    request.progress("coinbase", 1, 2)
+    wanted = [request.options["symbol"]] if "symbol" in request.options else sorted(surveys)
+    unknown = [p for p in wanted if p not in surveys]
     if unknown or not wanted:
-        raise InputError(f"{path.name} holds nothing of {', '.join(unknown) or 'a product'}; it has {products}.")
-    tables: list[Table] = []
-    repairs: dict[str, int] = {}
-    found: dict[str, dict[str, Any]] = {}
-    for done, product in enumerate(wanted):
-        request.progress("coinbase", done, len(wanted))
-        new, repaired, found[product] = _import_product(capture, check_symbol(product), path, request)
-        tables += new
-        repairs = {rule: repairs.get(rule, 0) + repaired.get(rule, 0) for rule in {*repairs, *repaired}}
-    request.progress("coinbase", len(wanted), len(wanted))
-    lines = capture.messages.height
+        raise InputError(f"{path.name} holds nothing of {', '.join(unknown) or 'a product'}; it has {sorted(surveys)}.")
+    works = {product: _Import(product, surveys[product], path.name, request) for product in wanted}
+    gaps = _Gaps()
+    for capture in read_capture(path, limit):
+        skipped = gaps.find(capture.messages)
+        for product, work in works.items():
+            work.feed(_items_of(capture, product, path.name), skipped)
+    digest = sha256_of(path)
+    found = {product: work.verification() for product, work in works.items()}
+    tables = [table for work in works.values() for table in work.finished(digest)]
+    request.progress("coinbase", 2, 2)
+    seconds = sum(work.writer.seconds for work in works.values())
     verification = {
         **{name: _worst(found, name) for name in ("one_step_exact", "resync_exact", "best_quotes_seen")},
         **{name: sum(f[name] for f in found.values()) for name in ("gaps", "crossed_states", "prints")},
         "messages": lines,
-        "messages_per_second": lines / (time.perf_counter() - start),
+        "messages_per_second": lines / seconds if seconds else None,
         "products": found,
     }
-    return Fetched(tuple(tables), repairs, verification, raw_files=(path,))
+    return Fetched(
+        tuple(tables), add_repairs(*(work.repairs() for work in works.values())), verification, raw_files=(path,)
+    )
 
 
 def _worst(found: dict[str, dict[str, Any]], name: str) -> float | None:
     return min((f[name] for f in found.values() if f[name] is not None), default=None)
 
 
-# --- lines to items ----------------------------------------------------------------------------------------------
+class _Gaps:
+    """Where the numbers of a connection's messages do not follow each other, block by block."""
+
+    def __init__(self) -> None:
+        self._last: dict[str | None, int] = {}
+
+    def find(self, messages: pl.DataFrame) -> Array:
+        """Return the rows of the messages before which some are missing, rising."""
+        rows = [np.zeros(0, np.int64)]
+        for conn in messages["conn"].unique().to_list():
+            own = messages.filter(pl.col("conn").eq_missing(pl.lit(conn, pl.String)))
+            numbers = own["sequence_num"].to_numpy()
+            lost = np.diff(numbers, prepend=self._last.get(conn, numbers[0] - 1)) != 1
+            rows.append(own["row"].to_numpy()[lost])
+            self._last[conn] = int(numbers[-1])
+        return np.sort(np.concatenate(rows))
 
 
-def read_capture(path: Path, limit: int) -> Capture:
-    """Parse the records; `DataError` names the row of one that is not understood."""
-    messages: list[pl.DataFrame] = []
-    items: dict[str, list[pl.DataFrame]] = {channel: [] for channel in _EVENTS}
-    for first, block in line_blocks(path, limit=limit):
-        found = _decode_block(block, first, path.name)
-        messages.append(found.select("row", "conn", "channel", "sequence_num"))
-        for channel in _EVENTS:
-            own = found.filter(pl.col("channel") == channel)
-            if own.height:
-                new = _items(own, channel, path.name)
-                items[channel].append(new.with_columns(pl.col("event") + (first << 32)))  # no two blocks share one
-    if not messages or not sum(frame.height for frame in messages):
-        raise DataError("holds no received messages. Allowed: a capture with records of type recv.", file=path.name)
-    return Capture(pl.concat(messages), {c: pl.concat(f) if f else _no_items(c) for c, f in items.items()})
+class _Import:
+    """One product on its way into the lake, block by block."""
 
+    def __init__(self, product: str, survey: Survey, file: str, request: Request) -> None:
+        self.product, self.file, self.request = product, file, request
+        self.grid = Grid.of(survey.prices, survey.sizes, request.config)
+        self.tables = Tables(request, check_symbol(product), survey.day())
+        self.writer = LevelWriter(self.tables, self.grid, file)
+        self._merger, self._seen = Merger(), TickersSeen()
+        self._trade_times, self._quote_times = Rising(), Rising()
+        self._quotes = self._again = self._missing = 0
+        self._last_id: int | None = None
+        self._last_ts: int | None = None  # of the last message of the book
+        self._early = 0  # gaps before the first message of the book
 
-def _no_items(channel: str) -> pl.DataFrame:
-    own = pl.DataFrame(schema={"row": pl.Int64, "timestamp": pl.String, "data": pl.String})
-    return _items(own, channel, "")
+    def feed(self, items: Items, skipped: Array) -> None:
+        """Take the next lines; before the rows `skipped` messages are missing."""
+        hits = self._write_trades(items)
+        self._write_tickers(items)
+        self._merger.add(self._book(items, skipped), hits)
+        self._replay(self._merger.ready())
 
+    def _replay(self, messages: Messages) -> None:
+        if len(messages):
+            ts, best = self.writer.feed(messages)
+            self._seen.hold(ts, best)
 
-def _decode_block(block: bytes, first: int, file: str) -> pl.DataFrame:
-    try:
-        texts = pl.Series("text", block.decode().split("\n")[:-1])
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 text: {error}.", file=file, row=first) from None
-    rows = pl.int_range(first, first + len(texts), eager=True).alias("row")
-    records = pl.DataFrame([rows, _decode(texts, _RECORD, rows, file).alias("record")]).unnest("record")
-    received = records.filter(pl.col("t") == "recv")
-    nameless = records.filter(pl.col("t").is_null() | ((pl.col("t") == "recv") & pl.col("data").is_null()))
-    if nameless.height:
-        _refuse(texts[int(nameless["row"][0]) - first], int(nameless["row"][0]), file)
-    message = _decode(received["data"], _MESSAGE, received["row"], file)
-    found = received.with_columns(message.alias("message")).unnest("message")
-    lost = found.filter(pl.any_horizontal(pl.col(c).is_null() for c in ("channel", "sequence_num", "timestamp")))
-    if lost.height:
-        _refuse(lost["data"][0], int(lost["row"][0]), file)
-    return found
-
-
-def _decode(texts: pl.Series, shape: pl.Struct, rows: pl.Series, file: str) -> pl.Series:
-    try:
-        return texts.str.json_decode(shape)
-    except pl.exceptions.PolarsError:
-        for row, text in zip(rows, texts, strict=True):
-            try:
-                pl.Series([text]).str.json_decode(shape)
-            except pl.exceptions.PolarsError:
-                _refuse(text, row, file)
-        raise
-
-
-def _refuse(text: str, row: int, file: str) -> NoReturn:
-    raise DataError(
-        f"is no record that is understood: {text[:120]!r}. Allowed: cryptofeed's records with t and data, and in data "
-        "a message with channel, sequence_num and timestamp.",
-        file=file,
-        row=row,
-    )
-
-
-def _items(own: pl.DataFrame, channel: str, file: str) -> pl.DataFrame:
-    """Return one row per level, trade or ticker."""
-    name, fields = _EVENTS[channel]
-    event: dict[str, Any] = {**_text("type", "product_id"), name: pl.List(pl.Struct(fields))}
-    decoded = _decode(own["data"], pl.Struct({"events": pl.List(pl.Struct(event))}), own["row"], file)
-    events = own.select("row", "timestamp").with_columns(decoded.alias("d")).unnest("d").explode("events")
-    events = events.unnest("events").with_row_index("event").with_columns(pl.col("event").cast(pl.Int64))
-    if channel != "l2_data":
-        events = events.drop("product_id")
-    items = events.explode(name).unnest(name)
-    # A snapshot of a product without levels is a message too; anything else without a field is damaged.
-    lost = items.filter(pl.any_horizontal(pl.col(c).is_null() for c in [*fields, "type", "product_id"]))
-    if lost.height:
-        row = int(lost["row"][0])
-        _refuse(own.filter(pl.col("row") == row)["data"][0], row, file)
-    return items
-
-
-# --- one product -------------------------------------------------------------------------------------------------
-
-
-def _import_product(
-    capture: Capture, product: str, path: Path, request: Request
-) -> tuple[list[Table], dict[str, int], dict[str, Any]]:
-    file, levels = path.name, request.config.book_levels
-    own = {channel: items.filter(pl.col("product_id") == product) for channel, items in capture.items.items()}
-    numbers = {
-        channel: {c: read_decimals(own[channel][c], c, file=file, rows=own[channel]["row"].to_numpy()) for c in columns}
-        for channel, columns in {
-            "l2_data": ("price_level", "new_quantity"),
-            "market_trades": ("price", "size"),
-            "ticker": ("best_ask", "best_ask_quantity", "best_bid", "best_bid_quantity"),
-        }.items()
-    }
-    book, trade, ticker = numbers["l2_data"], numbers["market_trades"], numbers["ticker"]
-    prices = join_scaled([book["price_level"], trade["price"], ticker["best_bid"], ticker["best_ask"]])
-    sizes = [book["new_quantity"], trade["size"], ticker["best_bid_quantity"], ticker["best_ask_quantity"]]
-    grid = Grid.find(prices, join_scaled(sizes), request.config.tick_size, request.config.lot_size, file)
-    ts, order, side = _trade_order(own["market_trades"], file)
-    price, size = (Scaled(trade[c].values[order], trade[c].decimals) for c in ("price", "size"))
-    ids = own["market_trades"]["trade_id"].cast(pl.Int64).to_numpy()[order]
-    ticks = count_steps(price, grid.tick, "price", file=file)
-    lots = count_steps(size, grid.lot, "quantity", file=file)
-    merger = Merger()
-    merger.add(_book_messages(capture, own["l2_data"], book, grid, file), of_trades(ts, (1 - side) // 2, ticks, lots))
-    messages = merger.rest()
-    quotes, sent = _quotes(own["ticker"], ticker, grid, file)
-    begins = messages.ts[messages.kind == SNAPSHOT][:1].tolist()
-    tables = Tables(request, product, _day([*begins, *ts[:1], *sent[:1]][0]))
-    trade_times, quote_times = Rising(), Rising()
-    writer = LevelWriter(tables, grid, file)
-    times, best = writer.feed(messages)
-    tables.append(TRADES, trades_table(product, trade_times(ts), ids, price, size, side, file))
-    seq = np.arange(len(sent))
-    tables.append(QUOTES, quotes_table(product, quote_times(sent), seq, quotes, grid, file))
-    seen = _seen(best, times, quotes, sent)
-    missing = int((np.diff(ids) - 1).sum()) if len(ids) else 0
-    verification = {**writer.verification(), "trade_ids_missing": missing, "best_quotes_seen": seen}
-    repairs = writer.repairs() | {
-        "quote's time raised to that of the quote before": quote_times.raised,
-        "trade's time raised to that of the trade before": trade_times.raised,
-        "trade sent twice dropped": own["market_trades"].height - len(order),
-    }
-    metadata = {
-        "currency": product.rpartition("-")[2],
-        "tick_size": float(grid.tick),
-        "lot_size": float(grid.lot),
-        "adjustment": "none",
-        "date": tables.part,
-        "levels": levels,
-        "raw_sha256": {file: sha256_of(path)},
-        "repairs": {rule: rows for rule, rows in repairs.items() if rows},
-        "is_index": False,
-        "synthetic": False,
-        "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
-        "volume_base": "Coinbase",
-    }
-    return tables.finished((BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES), metadata), repairs, verification
-
-
-def _day(ts: int) -> str:
-    return str(np.datetime64(ts, "ns").astype("datetime64[D]"))
-
-
-def _book_messages(
-    capture: Capture, items: pl.DataFrame, numbers: dict[str, Scaled], grid: Grid, file: str
-) -> Messages:
-    """Return a product's book messages, gaps included."""
-    bad = items.filter(~pl.col("side").is_in(["bid", "offer"]) | ~pl.col("type").is_in(["snapshot", "update"]))
-    if bad.height:
-        given = f"{bad['type'][0]} {bad['side'][0]}"
-        raise DataError(
-            f"a level must be of a snapshot or update, bid or offer; got {given}.", file=file, row=bad["row"][0]
+    def _book(self, items: Items, skipped: Array) -> Messages:
+        """Return the book messages, gaps included; a gap has the time of the message before it."""
+        levels = items.of["l2_data"]
+        bad = levels.filter(~pl.col("side").is_in(["bid", "offer"]) | ~pl.col("type").is_in(["snapshot", "update"]))
+        if bad.height:
+            given = f"{bad['type'][0]} {bad['side'][0]}"
+            raise DataError(
+                f"a level must be of a snapshot or update, bid or offer; got {given}.",
+                file=self.file,
+                row=bad["row"][0],
+            )
+        levels = levels.with_columns(ts=_nanoseconds(levels["event_time"], levels["row"], self.file))
+        events = levels.group_by("event", maintain_order=True).agg(
+            pl.col("row").first(), pl.col("ts").max(), snapshot=pl.col("type").first() == "snapshot"
         )
-    items = items.with_columns(ts=_nanoseconds(items["event_time"], items["row"], file))
-    events = items.group_by("event", maintain_order=True).agg(
-        pl.col("row").first(), pl.col("ts").max(), snapshot=pl.col("type").first() == "snapshot"
-    )
-    skipped = capture.messages.with_columns(
-        lost=pl.col("sequence_num") != pl.col("sequence_num").shift(1).over("conn") + 1
-    ).filter(pl.col("lost").fill_null(False))
-    kind, ts = np.where(events["snapshot"].to_numpy(), SNAPSHOT, UPDATE), events["ts"].to_numpy()
-    at = np.searchsorted(events["row"].to_numpy(), skipped["row"].to_numpy(), side="left")
-    place = np.arange(len(kind))
-    if len(at) and len(kind):
-        gap_ts = ts[np.maximum(at - 1, 0)]
-        kind, ts = np.insert(kind, at, GAP), np.insert(ts, at, gap_ts)
+        kind, ts = np.where(events["snapshot"].to_numpy(), SNAPSHOT, UPDATE), events["ts"].to_numpy()
+        at = np.searchsorted(events["row"].to_numpy(), skipped, side="left")
+        if self._last_ts is None and not len(kind):
+            self._early += len(skipped)
+            return nothing()
+        at = np.concatenate([np.zeros(self._early, np.int64), at])
+        self._early = 0
+        before = ts[0] if self._last_ts is None else self._last_ts
+        gap_ts = np.concatenate([[before], ts])[at]
+        place = np.arange(len(kind))
         place += np.searchsorted(at, place, side="right")
-    owner = place[np.searchsorted(events["event"].to_numpy(), items["event"].to_numpy())]
-    side = (items["side"] == "bid").cast(pl.Int64).to_numpy()
-    rows = items["row"].to_numpy()
-    ticks = count_steps(numbers["price_level"], grid.tick, "price", file=file, rows=rows)
-    lots = count_steps(numbers["new_quantity"], grid.lot, "quantity", file=file, rows=rows)
-    return of_levels(kind, np.zeros(len(kind), np.int64), ts, owner, side, ticks, lots)
+        kind, ts = np.insert(kind, at, GAP), np.insert(ts, at, gap_ts)
+        self._last_ts = int(ts[-1]) if len(ts) else self._last_ts
+        owner = place[np.searchsorted(events["event"].to_numpy(), levels["event"].to_numpy())]
+        side = (levels["side"] == "bid").cast(pl.Int64).to_numpy()
+        ticks = items.steps("l2_data", "price_level", self.grid.tick)
+        lots = items.steps("l2_data", "new_quantity", self.grid.lot)
+        return of_levels(kind, np.zeros(len(kind), np.int64), ts, owner, side, ticks, lots)
+
+    def _write_trades(self, items: Items) -> Messages:
+        """Write each trade once, by its number; return them as messages."""
+        trades = items.of["market_trades"]
+        bad = trades.filter(~pl.col("side").is_in(["BUY", "SELL"]) | ~pl.col("trade_id").str.contains(r"^\d{1,18}$"))
+        if bad.height:
+            given = f"{bad['side'][0]} {bad['trade_id'][0]}"
+            raise DataError(
+                f"a trade needs side BUY or SELL and a whole trade_id; got {given}.", file=self.file, row=bad["row"][0]
+            )
+        ids, order = np.unique(trades["trade_id"].cast(pl.Int64).to_numpy(), return_index=True)
+        if self._last_id is not None:
+            new = ids > self._last_id
+            ids, order = ids[new], order[new]
+        self._again += trades.height - len(ids)
+        if not len(ids):
+            return nothing()
+        self._missing += int((np.diff(ids, prepend=ids[0] - 1 if self._last_id is None else self._last_id) - 1).sum())
+        self._last_id = int(ids[-1])
+        ts = _nanoseconds(trades["time"], trades["row"], self.file).to_numpy()[order]
+        side = np.where((trades["side"] == "SELL").to_numpy(), 1, -1)[order]
+        price, size = (Scaled(items.numbers[c].values[order], items.numbers[c].decimals) for c in ("price", "size"))
+        frame = trades_table(self.product, self._trade_times(ts), ids, price, size, side, self.file)
+        self.tables.append(TRADES, frame)
+        ticks = items.steps("market_trades", "price", self.grid.tick)[order]
+        lots = items.steps("market_trades", "size", self.grid.lot)[order]
+        return of_trades(ts, (1 - side) // 2, ticks, lots)
+
+    def _write_tickers(self, items: Items) -> None:
+        """Write tickers with both sides; one before the first book has an empty side."""
+        columns = [
+            items.steps("ticker", c, self.grid.lot if c.endswith("quantity") else self.grid.tick)
+            for c in ("best_ask", "best_ask_quantity", "best_bid", "best_bid_quantity")
+        ]
+        quotes = np.column_stack(columns)
+        whole = (quotes > 0).all(axis=1)
+        sent = _nanoseconds(items.of["ticker"]["timestamp"], items.of["ticker"]["row"], self.file).to_numpy()
+        quotes, sent = quotes[whole], sent[whole]
+        seq = np.arange(self._quotes, self._quotes + len(sent))
+        self._quotes += len(sent)
+        frame = quotes_table(self.product, self._quote_times(sent), seq, quotes, self.grid, self.file)
+        self.tables.append(QUOTES, frame)
+        self._seen.add(sent, quotes)
+
+    def verification(self) -> dict[str, Any]:
+        """Replay what is left, and return what was found out."""
+        self._replay(self._merger.rest())
+        return {
+            **self.writer.verification(),
+            "trade_ids_missing": self._missing,
+            "best_quotes_seen": self._seen.fraction(),
+        }
+
+    def repairs(self) -> dict[str, int]:
+        """Return what was repaired."""
+        return self.writer.repairs() | {
+            "quote's time raised to that of the quote before": self._quote_times.raised,
+            "trade's time raised to that of the trade before": self._trade_times.raised,
+            "trade sent twice dropped": self._again,
+        }
+
+    def finished(self, digest: str) -> list[Table]:
+        """Return the tables; `digest` is that of the file."""
+        levels = self.request.config.book_levels
+        metadata = {
+            "currency": self.product.rpartition("-")[2],
+            "tick_size": float(self.grid.tick),
+            "lot_size": float(self.grid.lot),
+            "adjustment": "none",
+            "date": self.tables.part,
+            "levels": levels,
+            "raw_sha256": {self.file: digest},
+            "repairs": {rule: rows for rule, rows in self.repairs().items() if rows},
+            "is_index": False,
+            "synthetic": False,
+            "verification": {k: v for k, v in self.verification().items() if not k.endswith("per_second")},
+            "volume_base": "Coinbase",
+        }
+        return self.tables.finished((BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES), metadata)
 
 
-def _trade_order(items: pl.DataFrame, file: str) -> tuple[Array, Array, Array]:
-    """Return time, row and aggressor's side of every trade once, by trade id."""
-    bad = items.filter(~pl.col("side").is_in(["BUY", "SELL"]) | ~pl.col("trade_id").str.contains(r"^\d{1,18}$"))
-    if bad.height:
-        given = f"{bad['side'][0]} {bad['trade_id'][0]}"
-        raise DataError(
-            f"a trade needs side BUY or SELL and a whole trade_id; got {given}.", file=file, row=bad["row"][0]
-        )
-    ts = _nanoseconds(items["time"], items["row"], file).to_numpy()
-    _, order = np.unique(items["trade_id"].cast(pl.Int64).to_numpy(), return_index=True)
-    side = np.where((items["side"] == "SELL").to_numpy(), 1, -1)
-    return ts[order], order, side[order]
+class TickersSeen:
+    """The fraction of tickers that the stated book showed within the second before they were sent, block by block.
 
+    A ticker waits until the book has come to a time after it; the book is kept for a second before the oldest waiting
+    ticker and before its own end.
+    """
 
-def _quotes(items: pl.DataFrame, numbers: dict[str, Scaled], grid: Grid, file: str) -> tuple[Array, Array]:
-    """Return tickers with both sides in ticks and lots, and when they were sent."""
-    rows = items["row"].to_numpy()
-    steps = {c: grid.lot if c.endswith("quantity") else grid.tick for c in numbers}
-    columns = [count_steps(numbers[c], step, c, file=file, rows=rows) for c, step in steps.items()]
-    quotes = np.column_stack(columns)
-    whole = (quotes > 0).all(axis=1)  # a ticker before the first book has an empty side
-    return quotes[whole], _nanoseconds(items["timestamp"], items["row"], file).to_numpy()[whole]
+    _MOST = 1 << 20  # tickers kept while no message of the book comes
 
+    def __init__(self) -> None:
+        none, row = np.zeros(0, np.int64), np.zeros((0, 4), np.int64)
+        self._sent, self._tickers, self._ts, self._best = none, row, none, row
+        self._began: int | None = None
+        self._inside = self._hits = 0
 
-def _seen(best: Array, ts: Array, quotes: Array, sent: Array) -> float | None:
-    """Return the fraction of quotes that the stated book showed within the second before they were sent."""
-    known = best.all(axis=1)
-    best, ts = best[known], ts[known]
-    if not len(ts):
-        return None
-    low, high = np.searchsorted(ts, sent - TICKER_WINDOW_NS), np.searchsorted(ts, sent, side="right")
-    inside = sent - TICKER_WINDOW_NS >= ts[0]
-    hits = [(best[max(a - 1, 0) : b] == q).all(axis=1).any() for a, b, q in zip(low, high, quotes, strict=True)]
-    return float(np.array(hits)[inside].mean()) if inside.any() else None
+    def add(self, sent: Array, tickers: Array) -> None:
+        """Take the next tickers (n, 4), as `Book.feed` has the best."""
+        self._sent = np.concatenate([self._sent, sent])[-self._MOST :]
+        self._tickers = np.concatenate([self._tickers, tickers])[-self._MOST :]
+
+    def hold(self, ts: Array, best: Array) -> None:
+        """Take the best after the next messages (0 where a side is empty), at rising times; judge what can be."""
+        known = best.all(axis=1)
+        self._ts, self._best = np.concatenate([self._ts, ts[known]]), np.concatenate([self._best, best[known]])
+        if len(self._ts):
+            self._began = int(self._ts[0]) if self._began is None else self._began
+            self._judge(self._sent < self._ts[-1])
+            oldest = min(int(self._sent.min(initial=self._ts[-1])), int(self._ts[-1]))
+            first = max(int(np.searchsorted(self._ts, oldest - TICKER_WINDOW_NS)) - 1, 0)
+            self._ts, self._best = self._ts[first:], self._best[first:]
+
+    def _judge(self, ready: Array) -> None:
+        for at, ticker in zip(self._sent[ready].tolist(), self._tickers[ready], strict=True):
+            if self._began is None or at - TICKER_WINDOW_NS < self._began:
+                continue
+            low = max(int(np.searchsorted(self._ts, at - TICKER_WINDOW_NS)) - 1, 0)
+            high = int(np.searchsorted(self._ts, at, side="right"))
+            self._inside += 1
+            self._hits += bool((self._best[low:high] == ticker).all(axis=1).any())
+        self._sent, self._tickers = self._sent[~ready], self._tickers[~ready]
+
+    def fraction(self) -> float | None:
+        """Judge the tickers that are left, and return the fraction; None where nothing could be compared."""
+        self._judge(np.ones(len(self._sent), np.bool_))
+        return self._hits / self._inside if self._inside else None
 
 
 def _nanoseconds(texts: pl.Series, rows: pl.Series, file: str) -> pl.Series:
