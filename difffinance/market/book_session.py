@@ -23,6 +23,8 @@ from difffinance.records import Array, Instrument
 LEVELS = 5
 _SIGNALS = {"none": steps.NO_SIGNAL, "public": steps.PUBLIC_SIGNAL, "private": steps.PRIVATE_SIGNAL}
 _ROOM = 1024  # messages that room is made for at a time
+# What a step leaves in a `Market` for later ones, besides the floor, the flow, the history and the views.
+_SCRATCH = ("progress", "scale", "signals", "estimate", "rewards", "sent", "sent_valid", "sent_at", "turn")
 _LARGEST_ACCOUNT = 1e15  # ticks times lots: far inside 64 bits, where accounts are counted
 
 
@@ -43,19 +45,37 @@ class BookSession:
 
     def start(self, sequence: np.random.SeedSequence) -> None:
         """Begin an episode: a fresh book filled by the background, accounts as configured."""
-        generators = [np.random.default_rng(s) for s in sequence.spawn(3)]
-        agents, n = self.seating.agents, len(self.seating.kinds)
-        lots = self.instrument.to_lots(agents.inventory)
-        self.venue = Venue(self.config, self.rules, np.full(n, agents.capital), np.full(n, lots, np.int64))
+        streams = sequence.spawn(3)
+        if hasattr(self, "market"):
+            self._restart(streams)
+        else:
+            self._open(streams)
         self.venue.flow.clock[NOW] = -WARM_UP_SECONDS
-        self.venue.make_room(_ROOM)
-        self._hold(self._market(generators))
         while not steps.open_market(self.handle, 0.0):
             self.make_room()
         self.venue.set_starting_wealth()
         self.market.history.last_mid[0] = self.venue.floor.marks[MID]
-        self.market.estimate[0] = generators[1].standard_normal()
+        self.market.estimate[0] = self.market.rng_signal.standard_normal()
         steps.look(self.handle)
+
+    def _open(self, streams: list[np.random.SeedSequence]) -> None:
+        agents, n = self.seating.agents, len(self.seating.kinds)
+        lots = self.instrument.to_lots(agents.inventory)
+        self.venue = Venue(self.config, self.rules, np.full(n, agents.capital), np.full(n, lots, np.int64))
+        self.venue.make_room(_ROOM)
+        self._hold(self._market([np.random.default_rng(stream) for stream in streams]))
+
+    def _restart(self, streams: list[np.random.SeedSequence]) -> None:
+        """Go back to before the episode in the same arrays: new ones would cost more than the first 100 steps."""
+        market = self.market
+        self.venue.restart()
+        for name in _SCRATCH:
+            getattr(market, name)[:] = 0
+        for part in (market.history, market.tables):
+            for array in part:
+                array[:] = 0
+        for rng, stream in zip((market.rng_flow, market.rng_signal, market.rng_turn), streams, strict=True):
+            rng.bit_generator.state = np.random.PCG64(stream).state
 
     def advance(self) -> None:
         """Carry out one step."""
@@ -76,7 +96,8 @@ class BookSession:
     def _market(self, generators: list[np.random.Generator]) -> Market:
         n, config, scale, kinds = len(self.seating.kinds), self.config, self.scale, self.seating.kinds
         latency = np.array(self.seating.latency)
-        rows = 1 + int(latency.max() / config.step_seconds)
+        delay = (latency / config.step_seconds).astype(np.int64)
+        rows = 1 + int(delay.max())
         settings = [
             config.step_seconds, self.seating.num_steps, scale.volume, scale.volatility, scale.reversion,
             scale.temporary, scale.exponent, scale.permanent, self.seating.agents.risk_aversion,
@@ -91,7 +112,8 @@ class BookSession:
             ),
             pools=np.array([KINDS.index(PARTICIPANTS[k].pool) for k in kinds]),
             shown=np.array([_SIGNALS[PARTICIPANTS[k].signal] for k in kinds]),
-            latency=latency, settings=np.array(settings, float), progress=np.zeros(4, np.int64), scale=np.zeros(9),
+            delay=delay, late=latency % config.step_seconds, settings=np.array(settings, float),
+            progress=np.zeros(4, np.int64), scale=np.zeros(9),
             signals=np.zeros(n), estimate=np.zeros(1), rewards=np.zeros(n), actions=self.actions, valid=self.valid,
             sent=np.zeros((rows, n, len(ACTION))), sent_valid=np.zeros((rows, n), np.bool_),
             sent_at=np.zeros((rows, n, 2)), turn=np.zeros(n, np.int64),

@@ -41,6 +41,7 @@ from difffinance.market.settlement import (
     NONE,
     PASSIVE,
     PHASE_CHANGE,
+    REFUSED,
     SELL_FEE,
     SOLD,
     SOLD_VALUE,
@@ -91,6 +92,7 @@ __all__ = [
     "NEXT_ID",
     "PASSIVE",
     "PHASE_CHANGE",
+    "REFUSED",
     "SEALED",
     "SELL_FEE",
     "SOLD",
@@ -175,6 +177,7 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
                 floor.own_count[owner] += 1
     if code != reasons.OK and owner < seats:
         floor.refused[owner, code] += 1
+        floor.counts[REFUSED] += 1
     write(floor, ts, kind, side, order_id, price, quantity, owner, code, done, first)
     mark(floor)
     if active:

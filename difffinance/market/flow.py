@@ -27,10 +27,14 @@ from difffinance.market.flow_state import (
     FARTHEST,
     FITTED,
     INSIDE,
+    INSIDE_CHANCE,
     INTRADAY,
     ITEM,
+    KNOWN_MID,
+    KNOWN_SPREAD,
     LEAN,
     LIMIT_RATE,
+    LOG_MID,
     LOG_VALUE,
     MARKET_RATE,
     MEMORY,
@@ -74,8 +78,8 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
         p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
         p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
     return Flow(
-        np.array([0.0, np.log(start), -np.inf]), np.zeros((config.flow.parents, 2), np.int64), np.zeros(4096, np.int64),
-        np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
+        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0]), np.zeros((config.flow.parents, 2), np.int64),
+        np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
     )  # fmt: skip
 
 
@@ -130,6 +134,22 @@ def run_zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-un
 
 
 @lean_kernel
+def value_gap(clock, mid):  # type: ignore[no-untyped-def]
+    """Return the log of the value over the mid (ticks). Most messages leave the mid where it was."""
+    if mid != clock[KNOWN_MID]:
+        clock[KNOWN_MID], clock[LOG_MID] = mid, np.log(mid)
+    return clock[LOG_VALUE] - clock[LOG_MID]
+
+
+@lean_kernel
+def inside_chance(clock, p, spread):  # type: ignore[no-untyped-def]
+    """Return the chance that a limit order goes inside a spread (ticks)."""
+    if spread != clock[KNOWN_SPREAD]:
+        clock[KNOWN_SPREAD], clock[INSIDE_CHANCE] = spread, 1.0 - (1.0 - p[INSIDE]) ** (spread - 1.0)
+    return clock[INSIDE_CHANCE]
+
+
+@lean_kernel
 def draw_size(p, rng):  # type: ignore[no-untyped-def]
     """Draw a size in whole lots."""
     return max(np.int64(np.exp(p[SIZE_LOG] + p[SIZE_SD] * rng.standard_normal()) + 0.5), np.int64(1))
@@ -140,7 +160,7 @@ def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     """Send the next child of one of the split orders."""
     p, parent = flow.p, flow.parents[int(rng.random() * len(flow.parents))]
     if parent[1] == 0:
-        gap = flow.clock[LOG_VALUE] - np.log(floor.marks[MID])
+        gap = value_gap(flow.clock, floor.marks[MID])
         parent[0] = 1 if rng.random() < 0.5 + 0.5 * np.tanh(gap / p[PULL]) else -1
         parent[1] = min(np.ceil((1.0 - rng.random()) ** (-1.0 / p[MEMORY])), _LONGEST)
     parent[1] -= 1
@@ -171,14 +191,14 @@ def shown(floor, side, best, levels):  # type: ignore[no-untyped-def]
 def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     """Place one limit order; a price beyond the daily limits is not sent."""
     p, top, marks = flow.p, floor.top, floor.marks
-    pull = np.tanh((flow.clock[LOG_VALUE] - np.log(marks[MID])) / p[PULL])
+    pull = np.tanh(value_gap(flow.clock, marks[MID]) / p[PULL])
     buys, sells = floor.resting[owner]
     thin = (sells - buys) / max(buys + sells, 1)
     side = 1 if rng.random() < 0.5 + 0.5 * (p[LEAN] * pull + p[REFILL] * thin) else -1
     quantity = draw_size(p, rng)
     spread = marks[LAST_ASK] - marks[LAST_BID]
     own = marks[LAST_BID] if side > 0 else marks[LAST_ASK]
-    if rng.random() < 1.0 - (1.0 - p[INSIDE]) ** (spread - 1.0):
+    if rng.random() < inside_chance(flow.clock, p, spread):
         price = own + side * (1 + int(rng.random() * (spread - 1)))
     else:
         distance = p[SCALE] * ((1.0 - rng.random()) ** (-1.0 / p[TAIL]) - 1.0)

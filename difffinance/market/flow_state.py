@@ -9,8 +9,9 @@ from difffinance.market.compiled import inlined, lean_kernel
 MODELS = ("zero_intelligence", "fitted", "queue_reactive", "santa_fe")
 ZERO_INTELLIGENCE, FITTED, QUEUE_REACTIVE, SANTA_FE = range(4)
 
-# Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns).
-NOW, LOG_VALUE, ANSWERED = range(3)
+# Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns); a mid in
+# ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for.
+NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE = range(7)
 # Places in `p`, the parameters; from MODEL on they concern every model.
 (MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
  MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, MODEL, REACH) = range(21)  # fmt: skip

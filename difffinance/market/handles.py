@@ -112,24 +112,17 @@ class Handle:
         self.address, self.held = int(self._block.ctypes.data), held
 
     def bind(self, held: Any) -> None:
-        """Point to other arrays of the same types."""
-        words: list[int] = []
+        """Point to other arrays of the same types; what stays the same object costs nothing."""
+        at, changes = 0, []
         for (name, kind), before, value in zip(self._numba_type_.fields, self.held, held, strict=True):
             if name in self._parts:
                 self._parts[name].bind(value)
-                words.append(self._parts[name].address)
-            elif isinstance(value, np.ndarray) and isinstance(before, np.ndarray):
-                if value is not before and (value.dtype != before.dtype or value.ndim != before.ndim):
-                    raise TypeError(
-                        f"field {name} of the handle is {kind}; got {value.dtype}, {value.ndim} dimensions."
-                    )
-                words += _array_words(value)
-            else:
-                found, numbers = _field(value)
-                if found != kind:
-                    raise TypeError(f"field {name} of the handle is {kind}; got {found}.")
-                words += numbers
-        self._block[:], self.held = words, held
+            elif value is not before:
+                changes.append((at, _words_of(name, kind, before, value)))
+            at += _words(kind)
+        for at, words in changes:
+            self._block[at : at + len(words)] = words
+        self.held = held
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Handle":
         return Handle(copy.deepcopy(self.held, memo))
@@ -175,11 +168,23 @@ def _field(value: Any) -> tuple[Any, list[int]]:
     raise TypeError(f"a handle cannot hold {type(value).__name__}.")
 
 
+def _words_of(name: str, kind: Any, before: Any, value: Any) -> list[int]:
+    """Return the words of what takes the place of `before` in a field; another type is refused."""
+    if isinstance(value, np.ndarray) and isinstance(before, np.ndarray):
+        if value.dtype != before.dtype or value.ndim != before.ndim:
+            raise TypeError(f"field {name} of the handle is {kind}; got {value.dtype}, {value.ndim} dimensions.")
+        return _array_words(value)
+    found, words = _field(value)
+    if found != kind:
+        raise TypeError(f"field {name} of the handle is {kind}; got {found}.")
+    return words
+
+
 def _array_words(array: np.ndarray) -> list[int]:
     """Return numba's struct of an array: owner and parent (none), items, bytes of one, address, shape, strides."""
     if not (array.flags.c_contiguous and array.flags.writeable):
         raise TypeError("a handle holds arrays that are C-contiguous and writeable.")
-    return [0, 0, array.size, array.itemsize, array.__array_interface__["data"][0], *array.shape, *array.strides]
+    return [0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides]
 
 
 def _generator_words(rng: np.random.Generator) -> list[int]:

@@ -15,6 +15,7 @@ from difffinance.market.floor import (
     LAST_ASK,
     LAST_BID,
     MID,
+    REFUSED,
     SOLD,
     SOLD_VALUE,
 )
@@ -104,15 +105,15 @@ def decide(market, players):  # type: ignore[no-untyped-def]
 @lean_kernel
 def fault(action):  # type: ignore[no-untyped-def]
     """Return why an action is refused, or 0."""
-    good = True
+    good = (-NO_LIMIT <= action[0] <= NO_LIMIT) & (0.0 <= action[_CANCEL] <= 1.0)
+    for k in range(1, _CANCEL, 2):
+        good &= (-NO_LIMIT <= action[k] <= NO_LIMIT) & (0.0 <= action[k + 1] <= NO_LIMIT)
+    if good:
+        return reasons.OK
     for k in range(len(action)):
         if not np.isfinite(action[k]):
             return reasons.ACTION_NOT_FINITE
-        quantity = k > 0 and k % 2 == 0
-        largest = 1.0 if k == _CANCEL else NO_LIMIT
-        lowest = 0.0 if quantity or k == _CANCEL else -NO_LIMIT
-        good = good and lowest <= action[k] <= largest
-    return reasons.OK if good else reasons.ACTION_OFF_RANGE
+    return reasons.ACTION_OFF_RANGE
 
 
 @lean_kernel
@@ -158,8 +159,9 @@ def add_up(market, players, sums, mid_before):  # type: ignore[no-untyped-def]
         filled = tally[BOUGHT] - tally[SOLD]
         row[SUM_MOVED] += filled * moved
         row[SUM_TRADED] += abs(filled) * mid_before
-        for code in range(floor.refused.shape[1]):
-            sums.refused[seat, code] += floor.refused[seat, code]
+        if floor.counts[REFUSED] > 0:
+            for code in range(floor.refused.shape[1]):
+                sums.refused[seat, code] += floor.refused[seat, code]
         if players.misread[seat] != reasons.OK:
             sums.refused[seat, players.misread[seat]] += 1
     sums.trades[0] += floor.top[FILLS]

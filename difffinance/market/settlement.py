@@ -40,9 +40,10 @@ MIN_POSITION, MAX_POSITION, MAX_ORDER, MAX_OPEN, MAX_RESTING, T_PLUS_ONE = range
 BUY_FEE, SELL_FEE, LEVERAGE, CAPITAL, MONEY = range(5)
 # Columns of `tally`, lots and ticks times lots of the step.
 BOUGHT, SOLD, PASSIVE, BOUGHT_VALUE, SOLD_VALUE, ASKED = range(6)
-# Places in `marks`: mid and last best prices in ticks; in `counts`: events written, next order id.
+# Places in `marks`: mid and last best prices in ticks; in `counts`: events written, next order id,
+# orders of seats refused in the step.
 MID, LAST_BID, LAST_ASK = range(3)
-EVENTS, NEXT_ID = range(2)
+EVENTS, NEXT_ID, REFUSED = range(3)
 # Kind of the log row of a change of phase: `code` is the new phase, price and `done` those of its call auction.
 PHASE_CHANGE: Any = np.int64(100)
 NONE: Any = np.int64(0)  # no price, or the whole quantity

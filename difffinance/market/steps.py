@@ -10,7 +10,7 @@ import numpy as np
 from numba.np.random.random_methods import random_interval
 
 from difffinance.market.compiled import lean_kernel
-from difffinance.market.floor import EVENTS, MID, act_all, carry_on, mark, roomy
+from difffinance.market.floor import EVENTS, MID, REFUSED, act_all, carry_on, mark, roomy
 from difffinance.market.flow import LOG_VALUE, activity, run_until
 from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.supervision import ACTIVE
@@ -49,7 +49,8 @@ class Market(NamedTuple):
     tables: Any
     pools: Any  # (N,) pool of each seat
     shown: Any  # (N,) signal of each seat
-    latency: Any  # (N,) seconds
+    delay: Any  # (N,) whole steps that orders are on their way
+    late: Any  # (N,) seconds, what is left of their way
     settings: Any
     progress: Any
     scale: Any  # (9,) what the views measure in
@@ -106,7 +107,9 @@ def clear_step(floor):  # type: ignore[no-untyped-def]
     """Forget the log and the tally of the last step."""
     floor.counts[EVENTS] = floor.top[FILLS] = 0
     floor.tally[:] = 0
-    floor.refused[:] = 0
+    if floor.counts[REFUSED] > 0:
+        floor.refused[:] = 0
+        floor.counts[REFUSED] = 0
 
 
 @lean_kernel
@@ -131,38 +134,37 @@ def begin(market):  # type: ignore[no-untyped-def]
     """Clear the log, send the decisions on their way and draw who comes first among equals."""
     clear_step(market.floor)
     mark(market.floor)
-    seconds = market.settings[STEP_SECONDS]
+    turn, late = market.turn, market.late
     for seat in range(len(market.pools)):
-        row = int(market.latency[seat] / seconds)
+        row = market.delay[seat]
         copy_row(market.sent[row, seat], market.actions[seat])
         market.sent_valid[row, seat] = market.valid[seat]
         market.sent_at[row, seat, 0], market.sent_at[row, seat, 1] = market.scale[UNIT], market.floor.marks[MID]
-    draw_turn(market.rng_turn, market.turn)
+    draw_turn(market.rng_turn, turn)
     # By time of arrival, and in the drawn order among equals (insertion keeps it).
-    for k in range(1, len(market.turn)):
-        seat, at = market.turn[k], k
-        late = market.latency[seat] % seconds
-        while at > 0 and market.latency[market.turn[at - 1]] % seconds > late:
-            market.turn[at] = market.turn[at - 1]
+    for k in range(1, len(turn)):
+        seat, at = turn[k], k
+        while at > 0 and late[turn[at - 1]] > late[seat]:
+            turn[at] = turn[at - 1]
             at -= 1
-        market.turn[at] = seat
+        turn[at] = seat
     market.progress[UNDER_WAY], market.progress[ARRIVED], market.progress[REACHED] = 1, 0, 0
 
 
 @lean_kernel
 def advance(market):  # type: ignore[no-untyped-def]
     """Carry out one step; return False where arrays need room before it can go on."""
-    floor, progress, seats = market.floor, market.progress, len(market.pools)
+    floor, progress, turn, seats = market.floor, market.progress, market.turn, len(market.pools)
     seconds = market.settings[STEP_SECONDS]
     now = progress[STEP] * seconds
     if not progress[UNDER_WAY]:
         begin(market)
     while progress[ARRIVED] < seats:
         first = progress[ARRIVED]
-        late = market.latency[market.turn[first]] % seconds
+        late = market.late[turn[first]]
         last, messages = first, 0
-        while last < seats and market.latency[market.turn[last]] % seconds == late:
-            messages += 6 + floor.own_count[market.turn[last]]
+        while last < seats and market.late[turn[last]] == late:
+            messages += 6 + floor.own_count[turn[last]]
             last += 1
         if late > 0 and progress[REACHED] < last:
             if not run_until(floor, market.flow, market.rng_flow, now + late, seats):
@@ -171,7 +173,7 @@ def advance(market):  # type: ignore[no-untyped-def]
         if not covered(market) or not roomy(floor, messages):
             return False
         act_all(
-            floor, np.int64(np.rint((now + late) * 1e9)), market.sent[0], market.turn[first:last],
+            floor, np.int64(np.rint((now + late) * 1e9)), market.sent[0], turn[first:last],
             market.sent_valid[0], market.sent_at[0],
         )  # fmt: skip
         progress[ARRIVED] = last

@@ -8,16 +8,22 @@ from difffinance.config import MarketConfig
 from difffinance.market import reasons
 from difffinance.market.enforcement import supervise
 from difffinance.market.engine import Book
-from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, SEALED, Floor, roomy
+from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, REFUSED, SEALED, Floor, roomy
 from difffinance.market.flow import new_flow, run_until
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import Flow
 from difffinance.market.handles import Handle
-from difffinance.market.layout import BASE, FILLS, WIDTH
+from difffinance.market.layout import BASE, FILLS, LEVEL, WIDTH
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
 from difffinance.market.supervision import ACTIVE
 from difffinance.records import Array
+
+# What a message may change besides orders, levels and logs.
+_SMALL = (
+    "waiting", "top", "counts", "marks", "cash", "inventory", "fees", "resting", "bought_today", "own_count", "tally",
+    "refused", "limits", "rates", "rules", "session",
+)  # fmt: skip
 
 
 class Venue:
@@ -43,12 +49,35 @@ class Venue:
         self.accounts = _accounts(config, rules, capital, inventory, start)
         self.accounts |= supervise(config) | SEALED
         self.accounts["events"] = np.zeros(4096, EVENT)
-        self.accounts["counts"] = np.zeros(2, np.int64)
+        self.accounts["counts"] = np.zeros(3, np.int64)
         self.accounts["marks"] = np.array([start, np.ceil(start) - 1, np.floor(start) + 1])
         self.flow = new_flow(config, start, self.reach, fit)
         self.floor = self._floor()
         self.floor_handle, self.flow_handle = Handle(self.floor), Handle(self.flow)
         self.make_room(1)
+        self._start = _copies(self.floor, _SMALL) | _copies(self.flow, ("clock", "parents", "live_count", "p", "due"))
+        self._window, self._agenda = self.book.levels.shape[1], len(self.flow.agenda)
+
+    def restart(self) -> None:
+        """Go back to before the first message; arrays keep the room that they have grown to."""
+        book, floor, used = self.book, self.floor, int(self.floor.counts[NEXT_ID])
+        for array in (floor.orders, floor.reserves, floor.paid_on):
+            array[:used].view(np.uint8).fill(0)
+        if book.levels.shape[1] == self._window:
+            book.levels.view(np.uint8).fill(0)
+            book.bits.fill(0)
+        else:  # the window decides which prices are taken: that of the start
+            book.levels, book.bits = np.zeros((4, self._window), LEVEL), np.zeros((4, self._window >> 6), np.uint64)
+        # So does the room of the agenda, where a fitted flow answers many seats.
+        self.flow = self.flow._replace(agenda=self.flow.agenda[: self._agenda])
+        for name, array in self._start.items():
+            getattr(floor if name in floor._fields else self.flow, name)[:] = array
+        self._bind()
+
+    def _bind(self) -> None:
+        self.floor = self._floor()
+        self.floor_handle.bind(self.floor)
+        self.flow_handle.bind(self.flow)
 
     def _floor(self) -> Floor:
         book = self.book
@@ -81,9 +110,7 @@ class Venue:
         low, high = max(mid - 2 * self.reach, 1), mid + 2 * self.reach
         if low < book.top[BASE] or high >= book.top[BASE] + book.top[WIDTH]:
             book.cover(low, high)
-        self.floor = self._floor()
-        self.floor_handle.bind(self.floor)
-        self.flow_handle.bind(self.flow)
+        self._bind()
 
     def run_flow(self, rng: np.random.Generator, until: float) -> None:
         """Let the background trade up to `until` seconds after the opening."""
@@ -93,7 +120,7 @@ class Venue:
     def clear_step(self) -> None:
         """Forget the log and the tally of the last step."""
         floor = self.floor
-        floor.counts[EVENTS] = floor.top[FILLS] = 0
+        floor.counts[EVENTS] = floor.counts[REFUSED] = floor.top[FILLS] = 0
         floor.tally[:] = floor.refused[:] = 0
 
     def wealth(self) -> Array:
@@ -104,6 +131,10 @@ class Venue:
     def set_starting_wealth(self) -> None:
         """Profit is counted from the wealth of now."""
         self.floor.rates[:, CAPITAL] = self.wealth()
+
+
+def _copies(held: Any, names: tuple[str, ...]) -> dict[str, Array]:
+    return {name: getattr(held, name).copy() for name in names}
 
 
 def _accounts(

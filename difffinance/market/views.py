@@ -145,14 +145,15 @@ def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-u
     pool(floor, history, kinds, pooled)
     for kind in range(_KINDS):
         share_out(pooled[kind], scale, everybody, kind * _NUMBERS)
+    observe_public(floor, history, scale, tables.depth, tables.state[0])
+    observe_venue(floor, scale, tables.state[0], tables.constraints[0])
+    mid = floor.marks[MID]
     for seat in range(len(kinds)):
-        rates, mid = floor.rates[seat], floor.marks[MID]
-        money = rates[MONEY]
+        money = floor.rates[seat, MONEY]
         tables.wealth[seat] = (floor.cash[seat] + floor.inventory[seat] * mid) * money - floor.fees[seat]
-        if seat == 0:
-            observe_public(floor, history, scale, tables.depth, tables.state[0])
-        else:
+        if seat > 0:  # what is the same for all; the rest is written over
             copy_row(tables.state[seat], tables.state[0])
+            copy_row(tables.constraints[seat], tables.constraints[0])
         observe_own(floor, seat, signals[seat], scale, tables)
         observe_constraints(floor, seat, scale, tables)
         copy_row(tables.opponents[seat], everybody)
@@ -211,9 +212,23 @@ def band_distances(floor, sigma):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
+def observe_venue(floor, scale, s, c):  # type: ignore[no-untyped-def]
+    """Fill those of the 20 numbers that are the same for all seats; `s` is a state that shows limits and halts."""
+    c[_C_UPPER], c[_C_LOWER], c[_C_HALTED] = s[_S_UPPER], s[_S_LOWER], s[_S_HALTED]
+    c[_C_LOT] = floor.rules[STEP] / scale[UNIT]
+    c[_C_TICK] = tick_at(floor.rules, floor.marks[MID]) / floor.marks[MID] / scale[SIGMA]
+    c[_C_LIMIT] = 1.0 if floor.top[HIGH] < _MID_BAND else 0.0
+    # Locked at a limit: the best price of one side stands at the limit and the other side is empty.
+    locked_up = floor.top[ASK] >= floor.top[WIDTH] and floor.top[BID] + floor.top[BASE] == floor.top[HIGH]
+    locked_down = floor.top[BID] < 0 and floor.top[ASK] + floor.top[BASE] == floor.top[LOW]
+    stopped = s[_S_HALTED] > 0.0
+    c[_C_CAN_BUY], c[_C_CAN_SELL] = 0.0 if locked_up or stopped else 1.0, 0.0 if locked_down or stopped else 1.0
+
+
+@lean_kernel
 def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-def]
-    """Fill the 20 numbers of a seat."""
-    c, unit, sigma, mid = tables.constraints[seat], scale[UNIT], scale[SIGMA], floor.marks[MID]
+    """Fill those of the 20 numbers that are the seat's own."""
+    c, unit, mid = tables.constraints[seat], scale[UNIT], floor.marks[MID]
     limits, rates, held = floor.limits[seat], floor.rates[seat], floor.inventory[seat]
     buys, sells = floor.resting[seat, 0], floor.resting[seat, 1]
     reach = rates[LEVERAGE] * tables.wealth[seat] / (mid * rates[MONEY])
@@ -226,20 +241,10 @@ def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-
     # A seller may go short as far as leverage lets it, a buyer long; what already rests is taken off.
     c[_C_SELLABLE] = max(min(min(free, held + max(reach, 0.0)) - sells, NO_LIMIT * unit) / unit, 0.0)
     c[_C_BUYABLE] = max(min(min(limits[MAX_POSITION], reach) - held - buys, NO_LIMIT * unit) / unit, 0.0)
-    c[_C_UPPER], c[_C_LOWER] = band_distances(floor, sigma)
-    c[_C_LOT] = floor.rules[STEP] / unit
-    c[_C_TICK] = tick_at(floor.rules, mid) / mid / sigma
     c[_C_T1] = limits[T_PLUS_ONE]
     c[_C_SHORT] = 1.0 if limits[MIN_POSITION] < 0 else 0.0
     c[_C_BUY_FEE], c[_C_SELL_FEE] = rates[BUY_FEE] * 1e4, rates[SELL_FEE] * 1e4
     c[_C_LEVERAGE] = rates[LEVERAGE]
-    c[_C_LIMIT] = 1.0 if floor.top[HIGH] < _MID_BAND else 0.0
-    # Locked at a limit: the best price of one side stands at the limit and the other side is empty.
-    locked_up = floor.top[ASK] >= floor.top[WIDTH] and floor.top[BID] + floor.top[BASE] == floor.top[HIGH]
-    locked_down = floor.top[BID] < 0 and floor.top[ASK] + floor.top[BASE] == floor.top[LOW]
-    stopped = halted(floor)
-    c[_C_CAN_BUY], c[_C_CAN_SELL] = 0.0 if locked_up or stopped else 1.0, 0.0 if locked_down or stopped else 1.0
-    c[_C_HALTED] = 1.0 if stopped else 0.0
 
 
 @lean_kernel
@@ -273,11 +278,11 @@ def add_seat(row, floor, history, seat, sign):  # type: ignore[no-untyped-def]
 @lean_kernel
 def share_out(row, scale, out, at):  # type: ignore[no-untyped-def]
     """Write the numbers of one kind from its sums: means per trader."""
-    count = row[_COUNT]
+    count, unit = row[_COUNT], scale[UNIT]
     for j in range(_NUMBERS):
         out[at + j] = 0.0
     if count > 0.5:
         out[at] = count
         for j in range(_BUYS, _PASSIVE):
-            out[at + j] = row[j] / count / scale[UNIT]
+            out[at + j] = row[j] / count / unit
         out[at + _PASSIVE] = min(row[_PASSIVE] / row[_ACTIVITY], 1.0) if row[_ACTIVITY] > 1e-9 else 0.0

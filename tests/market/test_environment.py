@@ -89,6 +89,30 @@ def test_same_seed_same_bytes_and_other_seed_other_market():
     assert play(1) != play(2)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [MarketConfig(price_limit=None), MarketConfig(rulebook="us.tier1", session_seconds=14400),
+     MarketConfig(flow_model="fitted")],
+)  # fmt: skip
+def test_an_episode_after_others_is_that_of_a_new_market(config):
+    used, new = (MarketEnvironment(num_agents=3, config=config, num_steps=8) for _ in range(2))
+    used.reset(seed=1)
+    used.venue.book.cover(1, 30_000)  # a window of prices of another width, and arrays of another length
+    used.venue.make_room(20_000)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        used.step(random_actions(rng, 3))
+    states = [env.reset(seed=2) for env in (used, new)]
+    for table in (random_actions(rng, 3) for _ in range(8)):
+        for name in ("views", "opponents", "constraints", "depth"):
+            assert np.array_equal(*(getattr(state, name) for state in states))
+        steps = [env.step(table) for env in (used, new)]
+        assert np.array_equal(steps[0].rewards, steps[1].rewards) and steps[0].info == steps[1].info
+        assert used.events.tobytes() == new.events.tobytes() and used.fills.tobytes() == new.fills.tobytes()
+        states = [step.state for step in steps]
+    assert used.venue.book.levels.shape == new.venue.book.levels.shape
+
+
 def test_episodes_without_a_seed_differ_but_are_reproducible():
     mids = [[env.reset().mid for _ in range(3)] for env in (MarketEnvironment(2, seed=5), MarketEnvironment(2, seed=5))]
     assert mids[0] == mids[1]
