@@ -20,7 +20,6 @@ from difffinance.data.loading import load_bars
 from difffinance.data.store import Lake, NewTable, Progress, atomic_file, no_progress, sha256_of
 from difffinance.errors import InputError
 from difffinance.records import BarsTable
-from difffinance.schemas import TIME
 
 SOURCES = {
     "sample": "difffinance.data.connectors.sample",
@@ -127,8 +126,8 @@ def _write(fetched: Fetched, source: str, lake: Lake) -> list[NewTable]:
 
 def _described(table: Table, written: NewTable) -> dict[str, Any]:
     rows = table.frame
-    times = (rows["ts"].min(), rows["ts"].max()) if isinstance(rows, pl.DataFrame) else (rows.start, rows.end)
-    start, end = pl.Series(times, dtype=TIME)
+    whole = isinstance(rows, pl.DataFrame)
+    start, end = (rows["ts"].min(), rows["ts"].max()) if whole else (rows.start, rows.end)
     return {
         "schema": table.schema.name,
         "symbol": table.symbol,

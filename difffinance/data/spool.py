@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from difffinance.data.store import Lake, atomic_file
@@ -18,6 +19,8 @@ from difffinance.errors import DataError
 from difffinance.schemas import Schema
 
 _RISING = ("ts", "seq", "order_id")  # columns of ever new values: a dictionary of them is only in the way
+_WALKING = ("price", "bid", "ask")  # prices, whose values come back too seldom for one
+_SOUGHT = ("ts", "seq")  # what readers look for by its range; the range of the others costs more than it saves
 
 
 class Spool:
@@ -46,7 +49,7 @@ class Spool:
         if "ts" in keys.columns:
             self.start, self.end = self.start or frame["ts"][0], frame["ts"][-1]
         self.height += frame.height
-        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        table = _packed(frame)
         if self._writer is None:
             self._open(table.schema)
         self._writer.write_table(table)
@@ -55,19 +58,21 @@ class Spool:
         import pyarrow.parquet as pq
 
         rising = [name for name in _RISING if name in schema.names]
+        walking = [name for name in schema.names if name in _WALKING or "price" in name]
         self._writer = pq.ParquetWriter(
             self._file,
             schema,
             compression="zstd",
-            use_dictionary=[name for name in schema.names if name not in rising],
+            use_dictionary=[name for name in schema.names if name not in (*rising, *walking)],
             column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+            write_statistics=[name for name in _SOUGHT if name in schema.names],
             store_schema=False,
         )
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write what is to be known about the table as a whole, and end the file."""
         if self._writer is None:
-            self._open(self.schema.empty().to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
+            self._open(_packed(self.schema.empty()).schema)
         self._writer.add_key_value_metadata(dict(metadata))
         self.close()
 
@@ -76,6 +81,17 @@ class Spool:
         writer, self._writer = self._writer, None  # a close that failed is not tried again
         if writer is not None:
             writer.close()
+
+
+def _packed(frame: pl.DataFrame) -> Any:
+    """Return a piece as an arrow table; its symbol, the same in all rows, as a dictionary of one word."""
+    import pyarrow as pa
+
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    if "symbol" not in table.schema.names:
+        return table
+    words = pa.DictionaryArray.from_arrays(pa.array(np.zeros(frame.height, np.int8)), frame["symbol"][:1].to_list())
+    return table.set_column(table.schema.get_field_index("symbol"), "symbol", words)
 
 
 @contextlib.contextmanager

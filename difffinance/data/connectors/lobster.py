@@ -42,6 +42,7 @@ USAGE = "difffinance fetch lobster PATH_OR_TICKER"
 MOST_LEVELS = 1000
 _PIECE = 2_000_000  # numbers of the book file in memory at a time
 _OF_A_LEVEL = ("price_ticks", "quantity")
+_KINDS = pl.Enum(EVENT_KINDS)  # written as text
 _WHOLE = rb"[+-]?\d{1,18}"
 _DECIMAL = rb"[+-]?\d+(\.\d+)?"
 _FILE = re.compile(
@@ -85,11 +86,12 @@ def import_pair(path: Path, request: Request) -> Fetched:
     replay, seconds, size = Replay(pair.levels), 0.0, sum(p.stat().st_size for p in pair.raw_files)
     with Writing() as writing:
         for start, messages, book in _pieces(pair):
+            columns = np.ascontiguousarray(messages.T)
             clock = time.thread_time()
-            replay.feed(messages[:, 1], messages[:, 4] // TICK, messages[:, 3], messages[:, 5], book)
+            replay.feed(columns[1], columns[4] // TICK, columns[3], columns[5], book)
             seconds += time.thread_time() - clock
-            events = _events(messages, pair, start)
-            frames = (events, _depth(book, events), _trades(events))
+            events = _events(columns, pair, start)
+            frames = (events, _depth(book, events), _trades(columns, events))
             writing.append(dict(zip(spools, frames, strict=True)))
             request.progress("lobster", min(start + len(book), size), size)
     verification = _verified(replay, pair.levels, seconds)
@@ -295,17 +297,17 @@ def _midnight(date: str, file: str) -> int:
         raise DataError(f"the file name's date {date} does not exist.", file=file) from None
 
 
-def _events(messages: Array, pair: Pair, start: int) -> pl.DataFrame:
+def _events(columns: Array, pair: Pair, start: int) -> pl.DataFrame:
     """Return the messages as `BookEvents`; the parser has held every row against the schema's rules."""
-    kind, order_id, size, price, direction = (np.ascontiguousarray(messages[:, k]) for k in range(1, 6))
+    ns, kind, order_id, size, price, direction = columns
     halt = kind == 7
     return pl.DataFrame(
         {
-            "symbol": pl.repeat(pair.symbol, len(messages), dtype=pl.String, eager=True),
-            "ts": pl.Series(messages[:, 0] + _midnight(pair.date, pair.message_file)).cast(TIME),
-            "seq": np.arange(start, start + len(messages)),
+            "symbol": pl.Series([pair.symbol]).new_from_index(0, len(ns)),
+            "ts": pl.Series(ns + _midnight(pair.date, pair.message_file)).cast(TIME),
+            "seq": np.arange(start, start + len(ns)),
             "order_id": order_id,
-            "kind": pl.Series(EVENT_KINDS).gather(kind - 1),
+            "kind": pl.Series((kind - 1).astype(np.uint8)).cat.to(_KINDS),
             "side": np.where(halt, 0, direction).astype(np.int8),
             "price_ticks": np.where(halt, price, price / TICK),
             "quantity": size.astype(np.float64),
@@ -350,13 +352,18 @@ def _refuse_book_row(row: dict[str, int], pair: Pair, number: int) -> NoReturn:
     raise AssertionError("a broken row was announced and none was found")
 
 
-def _trades(events: pl.DataFrame) -> pl.DataFrame:
-    prints = events.filter(pl.col("kind").is_in(["execution", "hidden_execution", "cross"]))
-    side = pl.when(pl.col("kind") == "cross").then(0).otherwise(-pl.col("side")).cast(pl.Int8)
-    trades = prints.select(
-        "symbol", "ts", "seq", (pl.col("price_ticks") / 100).round(4).alias("price"), "quantity", side.alias("side")
+def _trades(columns: Array, events: pl.DataFrame) -> pl.DataFrame:
+    """Return the prints as `Trades`; the parser has held every row against the schema's rules."""
+    kind, price = columns[1], columns[4]
+    at = np.flatnonzero((kind >= 4) & (kind <= 6))  # execution, hidden execution, cross
+    return events[at].select(
+        "symbol",
+        "ts",
+        "seq",
+        pl.Series("price", price[at] / (100 * TICK)),
+        "quantity",
+        pl.Series("side", np.where(kind[at] == 6, 0, -columns[5][at]).astype(np.int8)),
     )
-    return TRADES.check(trades)
 
 
 def _verified(replay: "Replay", levels: int, seconds: float) -> dict[str, Any]:
