@@ -18,14 +18,13 @@ Limit, market and cancel messages arrive as a Poisson process whose rate follows
 import numpy as np
 
 from difffinance.config import MarketConfig
-from difffinance.market.compiled import lean_kernel
+from difffinance.market.compiled import lean_kernel, sealed
 from difffinance.market.fitted_flow import run_fitted
 from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
 from difffinance.market.flow_fits import FlowFit, load_flow_fit
 from difffinance.market.flow_state import (
     CANCEL_RATE,
     FARTHEST,
-    FITTED,
     INSIDE,
     INSIDE_CHANCE,
     INTRADAY,
@@ -38,15 +37,12 @@ from difffinance.market.flow_state import (
     LOG_VALUE,
     MARKET_RATE,
     MEMORY,
-    MODEL,
-    MODELS,
     NOW,
     PARTIAL,
     PULL,
-    QUEUE_REACTIVE,
     QUEUE_SIZED,
     REFILL,
-    SANTA_FE,
+    RUN,
     SCALE,
     SIZE_LOG,
     SIZE_SD,
@@ -56,31 +52,16 @@ from difffinance.market.flow_state import (
     VALUE_SD,
     Flow,
     activity,
+    address_of_flow,
+    flow_at,
 )
 from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, next_down, next_up
 from difffinance.market.markov_flow import run_queue_reactive, run_santa_fe
 from difffinance.market.matching import LIMIT, MARKET
+from difffinance.market.settlement import address_of_floor, floor_at
 
 _NONE = np.int64(0)  # no price, or the whole quantity
 _LONGEST = 1000  # child orders of a split order, at most
-
-
-def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None = None) -> Flow:
-    """Return the flow that the configuration names, before its first message; `start` and `reach` in ticks.
-
-    `fit` takes the place of the shipped one for the fitted models.
-    """
-    tables = np.zeros(1, TABLES)
-    p = np.append(parameters(config), [MODELS.index(config.flow_model), reach])
-    if config.flow_model != "zero_intelligence":
-        fit = fit or load_flow_fit(config.flow_fit)
-        tables = fit.tables(config)
-        p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
-        p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
-    return Flow(
-        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0]), np.zeros((config.flow.parents, 2), np.int64),
-        np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
-    )  # fmt: skip
 
 
 def parameters(config: MarketConfig) -> np.ndarray:
@@ -98,14 +79,7 @@ def parameters(config: MarketConfig) -> np.ndarray:
 @lean_kernel
 def run_until(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
     """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
-    model = flow.p[MODEL]
-    if model == FITTED:
-        return run_fitted(floor, flow, rng, until, owner)
-    if model == QUEUE_REACTIVE:
-        return run_queue_reactive(floor, flow, rng, until, owner)
-    if model == SANTA_FE:
-        return run_santa_fe(floor, flow, rng, until, owner)
-    return run_zero_intelligence(floor, flow, rng, until, owner)
+    return flow.run(address_of_floor(floor), address_of_flow(flow), rng, until, owner)
 
 
 @lean_kernel
@@ -225,3 +199,51 @@ def cancellation(floor, flow, rng, ts):  # type: ignore[no-untyped-def]
         withdraw(floor, ts, order_id, _NONE)
     flow.live_count[0] -= 1
     flow.live[k] = flow.live[flow.live_count[0]]
+
+
+@sealed(RUN)
+def zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+    """Do what `run_until` says, by addresses: of the four models only the one that is used is compiled."""
+    return run_zero_intelligence(floor_at(floor), flow_at(flow), rng, until, owner)
+
+
+@sealed(RUN)
+def fitted(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+    """Do what `run_until` says."""
+    return run_fitted(floor_at(floor), flow_at(flow), rng, until, owner)
+
+
+@sealed(RUN)
+def queue_reactive(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+    """Do what `run_until` says."""
+    return run_queue_reactive(floor_at(floor), flow_at(flow), rng, until, owner)
+
+
+@sealed(RUN)
+def santa_fe(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
+    """Do what `run_until` says."""
+    return run_santa_fe(floor_at(floor), flow_at(flow), rng, until, owner)
+
+
+_SEALED = {
+    "zero_intelligence": zero_intelligence, "fitted": fitted, "queue_reactive": queue_reactive, "santa_fe": santa_fe,
+}  # fmt: skip
+
+
+def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None = None) -> Flow:
+    """Return the flow that the configuration names, before its first message; `start` and `reach` in ticks.
+
+    `fit` takes the place of the shipped one for the fitted models.
+    """
+    tables = np.zeros(1, TABLES)
+    p = np.append(parameters(config), reach)
+    if config.flow_model != "zero_intelligence":
+        fit = fit or load_flow_fit(config.flow_fit)
+        tables = fit.tables(config)
+        p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
+        p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
+    return Flow(
+        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0]), np.zeros((config.flow.parents, 2), np.int64),
+        np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
+        _SEALED[config.flow_model],
+    )  # fmt: skip

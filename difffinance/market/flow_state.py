@@ -3,18 +3,17 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core import types
 
 from difffinance.market.compiled import inlined, lean_kernel
-
-MODELS = ("zero_intelligence", "fitted", "queue_reactive", "santa_fe")
-ZERO_INTELLIGENCE, FITTED, QUEUE_REACTIVE, SANTA_FE = range(4)
+from difffinance.market.handles import addressed, handle_type
 
 # Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns); a mid in
 # ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for.
 NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE = range(7)
-# Places in `p`, the parameters; from MODEL on they concern every model.
+# Places in `p`, the parameters; from INTRADAY on they concern every model.
 (MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
- MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, MODEL, REACH) = range(21)  # fmt: skip
+ MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, REACH) = range(20)  # fmt: skip
 
 # One thing that is due: an order to arrive or to leave. `order`, `price` and `size` are those of what caused it.
 ITEM = np.dtype(
@@ -64,6 +63,17 @@ class Flow(NamedTuple):
     agenda: Any  # (H,) binary heap of `ITEM`, earliest first
     due: Any  # (1,) items in it
     tables: Any  # (1,) `TABLES`
+    run: Any  # the sealed kernel of the model
+
+
+# Floor, flow, random numbers, until when (seconds), owner of the background's orders; whether it came so far.
+RUN = types.boolean(types.int64, types.int64, types.npy_rng, types.float64, types.int64)
+_WHOLE, _REAL = np.dtype(np.int64), np.dtype(float)
+_FLOW = handle_type("Flow", (
+    ("clock", _REAL, 1), ("parents", _WHOLE, 2), ("live", _WHOLE, 1), ("live_count", _WHOLE, 1), ("p", _REAL, 1),
+    ("agenda", ITEM, 1), ("due", _WHOLE, 1), ("tables", TABLES, 1), ("run", types.FunctionType(RUN), -1),
+))  # fmt: skip
+flow_at, address_of_flow = addressed(_FLOW)
 
 
 @lean_kernel

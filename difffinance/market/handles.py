@@ -102,6 +102,32 @@ def handle_at(typingctx: Any, like: Any, address: Any) -> Any:
     return like(like, types.int64), codegen
 
 
+def addressed(kind: HandleType) -> tuple[Any, Any]:
+    """Return two kernels: the handle of this type at an address (int64), what a sealed kernel begins with, and back.
+
+    The second refuses a handle of another type, as the first would misread it.
+    """
+
+    @intrinsic
+    def at(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+        return kind(types.int64), codegen
+
+    @intrinsic
+    def address_of(typingctx: Any, handle: Any) -> Any:
+        if handle != kind:
+            raise TypeError(f"not a handle of this layout: {handle}")
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.ptrtoint(args[0], ir.IntType(64))
+
+        return types.int64(handle), codegen
+
+    return at, address_of
+
+
 class Handle:
     """A named tuple as kernels take it. `held` is the tuple, `address` its block."""
 

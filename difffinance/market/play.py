@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.compiled import kernel, lean_kernel, policy_kernel
+from difffinance.market.compiled import inlined, lean_kernel, policy_kernel
 from difffinance.market.engine import FILLS
 from difffinance.market.floor import (
     ASKED,
@@ -23,7 +23,7 @@ from difffinance.market.flow import LOG_VALUE
 from difffinance.market.handles import handle_at
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.steps import STEP, UNDER_WAY, advance
-from difffinance.market.views import copy_row
+from difffinance.market.views import copy_row, fill_row
 
 # Columns of `sums`, one row per seat: lots, ticks times lots; then inventory over steps and the two sums of impact.
 SUM_ASKED, SUM_BOUGHT, SUM_SOLD, SUM_BOUGHT_VALUE, SUM_SOLD_VALUE, SUM_HELD, SUM_MOVED, SUM_TRADED = range(8)
@@ -90,7 +90,7 @@ def decide(market, players):  # type: ignore[no-untyped-def]
     for seat in range(len(players.seats)):
         action = market.actions[seat]
         if players.seats[seat] != OUTSIDE:
-            action[:] = 0.0
+            fill_row(action, 0.0)
             agent = handle_at(players.any_seat, players.seats[seat])
             agent.policy(
                 tables.state[seat], tables.opponents[seat], tables.constraints[seat], agent.parameters, agent.memory,
@@ -99,7 +99,7 @@ def decide(market, players):  # type: ignore[no-untyped-def]
         players.misread[seat] = fault(action)
         market.valid[seat] = players.misread[seat] == reasons.OK
         if not market.valid[seat]:
-            action[:] = 0.0
+            fill_row(action, 0.0)
 
 
 @lean_kernel
@@ -167,52 +167,62 @@ def add_up(market, players, sums, mid_before):  # type: ignore[no-untyped-def]
     sums.trades[0] += floor.top[FILLS]
 
 
-@kernel
+@inlined
+def copy_rows(table, source):  # type: ignore[no-untyped-def]
+    """Write the first rows of `source` into `table`."""
+    for k in range(len(table)):
+        copy_row(table[k], source[k])
+
+
+@lean_kernel
 def note_before(market, paths):  # type: ignore[no-untyped-def]
     """Write down what the seats saw and decided."""
     step, tables = market.progress[STEP], market.tables
     if len(paths.unit):
         paths.unit[step] = market.scale[0]
     if len(paths.states):
-        paths.states[step] = tables.state
+        copy_rows(paths.states[step], tables.state)
     if len(paths.opponents):
-        paths.opponents[step] = tables.opponents
+        copy_rows(paths.opponents[step], tables.opponents)
     if len(paths.constraints):
-        paths.constraints[step] = tables.constraints
+        copy_rows(paths.constraints[step], tables.constraints)
     if len(paths.actions):
-        paths.actions[step] = market.actions
+        copy_rows(paths.actions[step], market.actions)
 
 
-@kernel
+@lean_kernel
 def note_after(market, paths):  # type: ignore[no-untyped-def]
     """Write down where the market stands after the step, and what happened in it."""
-    step, floor, seats = market.progress[STEP], market.floor, len(market.pools)
+    step, floor = market.progress[STEP], market.floor
     if len(paths.marks):
         paths.marks[step, 0], paths.marks[step, 1] = floor.marks[MID], floor.marks[LAST_BID]
         paths.marks[step, 2] = floor.marks[LAST_ASK]
     if len(paths.value):
         paths.value[step] = market.flow.clock[LOG_VALUE]
     if len(paths.depth):
-        paths.depth[step] = market.tables.depth
+        for side in range(2):
+            copy_rows(paths.depth[step, side], market.tables.depth[side])
     if len(paths.wealth):
-        paths.wealth[step] = market.tables.wealth
+        copy_row(paths.wealth[step], market.tables.wealth)
     if len(paths.inventory):
-        paths.inventory[step] = floor.inventory[:seats]
+        copy_row(paths.inventory[step], floor.inventory)
     if len(paths.cash):
-        paths.cash[step] = floor.cash[:seats]
+        copy_row(paths.cash[step], floor.cash)
     if len(paths.fees):
-        paths.fees[step] = floor.fees[:seats]
+        copy_row(paths.fees[step], floor.fees)
     if step == 0:
         return
     if len(paths.tally):
-        paths.tally[step - 1] = floor.tally[:seats]
+        copy_rows(paths.tally[step - 1], floor.tally)
     if len(paths.rewards):
-        paths.rewards[step - 1] = market.rewards
+        copy_row(paths.rewards[step - 1], market.rewards)
     if len(paths.ends):
         first, ends = paths.ends[step - 1], paths.ends[step]
         ends[0], ends[1] = first[0] + floor.counts[EVENTS], first[1] + floor.top[FILLS]
-        paths.events[first[0] : ends[0]] = floor.events[: floor.counts[EVENTS]]
-        paths.fills[first[1] : ends[1]] = floor.fills[: floor.top[FILLS]]
+        for k in range(floor.counts[EVENTS]):
+            paths.events[first[0] + k] = floor.events[k]
+        for k in range(floor.top[FILLS]):
+            paths.fills[first[1] + k] = floor.fills[k]
 
 
 @lean_kernel
@@ -238,10 +248,11 @@ def play_learners(any_market, any_players, markets, players, first, seat, action
     return len(markets)
 
 
-@kernel
+@lean_kernel
 def show(market, seat, seen):  # type: ignore[no-untyped-def]
     """Write the three tables of a seat one after the other."""
     tables, at = market.tables, 0
     for table in (tables.state[seat], tables.opponents[seat], tables.constraints[seat]):
-        seen[at : at + len(table)] = table
+        for k in range(len(table)):
+            seen[at + k] = table[k]
         at += len(table)

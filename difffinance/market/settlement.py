@@ -7,12 +7,10 @@ Money is counted in ticks times lots (int64), so that cash and inventory, summed
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
 from difffinance.market.compiled import lean_kernel
-from difffinance.market.handles import handle_type
+from difffinance.market.handles import addressed, handle_type
 from difffinance.market.layout import (
     ASK,
     BASE,
@@ -95,26 +93,7 @@ _FLOOR = handle_type("Floor", (
 ))  # fmt: skip
 
 
-@intrinsic
-def floor_at(typingctx: Any, address: Any) -> Any:
-    """Return the floor at an address (int64): what a sealed kernel begins with."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-
-    return _FLOOR(types.int64), codegen
-
-
-@intrinsic
-def address_of_floor(typingctx: Any, floor: Any) -> Any:
-    """Return the address of a floor (int64); anything else is refused, as `floor_at` would misread it."""
-    if floor != _FLOOR:
-        raise TypeError(f"not a floor of this layout: {floor}")
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ptrtoint(args[0], ir.IntType(64))
-
-    return types.int64(floor), codegen
+floor_at, address_of_floor = addressed(_FLOOR)
 
 
 @lean_kernel

@@ -25,6 +25,7 @@ from difffinance.market.views import (
     TEMPORARY,
     UNIT,
     copy_row,
+    fill_row,
     observe,
     remember,
 )
@@ -106,9 +107,11 @@ def open_market(market, seconds):  # type: ignore[no-untyped-def]
 def clear_step(floor):  # type: ignore[no-untyped-def]
     """Forget the log and the tally of the last step."""
     floor.counts[EVENTS] = floor.top[FILLS] = 0
-    floor.tally[:] = 0
+    for seat in range(len(floor.tally)):
+        fill_row(floor.tally[seat], 0)
     if floor.counts[REFUSED] > 0:
-        floor.refused[:] = 0
+        for seat in range(len(floor.refused)):
+            fill_row(floor.refused[seat], 0)
         floor.counts[REFUSED] = 0
 
 
@@ -187,7 +190,7 @@ def advance(market):  # type: ignore[no-untyped-def]
         for seat in range(seats):
             copy_row(market.sent[k - 1, seat], market.sent[k, seat])
             copy_row(market.sent_at[k - 1, seat], market.sent_at[k, seat])
-    market.sent_valid[-1] = False
+    fill_row(market.sent_valid[len(market.sent) - 1], False)
     remember(floor, market.history)
     progress[STEP] += 1
     progress[UNDER_WAY] = 0

@@ -108,6 +108,13 @@ def copy_row(row, source):  # type: ignore[no-untyped-def]
         row[k] = source[k]
 
 
+@inlined
+def fill_row(row, value):  # type: ignore[no-untyped-def]
+    """Write `value` everywhere in `row`."""
+    for k in range(len(row)):
+        row[k] = value
+
+
 @lean_kernel
 def push(values, newest):  # type: ignore[no-untyped-def]
     """Put `newest` in front and forget the oldest."""
@@ -257,7 +264,8 @@ def halted(floor):  # type: ignore[no-untyped-def]
 @lean_kernel
 def pool(floor, history, kinds, pooled):  # type: ignore[no-untyped-def]
     """Sum over the seats of each kind, in the order of the opponent numbers."""
-    pooled[:] = 0.0
+    for kind in range(_KINDS):
+        fill_row(pooled[kind], 0.0)
     for seat in range(len(kinds)):
         add_seat(pooled[kinds[seat]], floor, history, seat, 1.0)
 
@@ -279,10 +287,15 @@ def add_seat(row, floor, history, seat, sign):  # type: ignore[no-untyped-def]
 def share_out(row, scale, out, at):  # type: ignore[no-untyped-def]
     """Write the numbers of one kind from its sums: means per trader."""
     count, unit = row[_COUNT], scale[UNIT]
-    for j in range(_NUMBERS):
-        out[at + j] = 0.0
-    if count > 0.5:
-        out[at] = count
-        for j in range(_BUYS, _PASSIVE):
-            out[at + j] = row[j] / count / unit
-        out[at + _PASSIVE] = min(row[_PASSIVE] / row[_ACTIVITY], 1.0) if row[_ACTIVITY] > 1e-9 else 0.0
+    if count < 0.5:
+        for j in range(_NUMBERS):
+            out[at + j] = 0.0
+        return
+    # All are read before one is written: the compiler may then divide them side by side.
+    buys, sells, flow, active = row[_BUYS], row[_SELLS], row[_FLOW], row[_ACTIVITY]
+    bids, asks, passive = row[_BIDS], row[_ASKS], row[_PASSIVE]
+    out[at + _COUNT] = count
+    out[at + _BUYS], out[at + _SELLS] = buys / count / unit, sells / count / unit
+    out[at + _FLOW], out[at + _ACTIVITY] = flow / count / unit, active / count / unit
+    out[at + _BIDS], out[at + _ASKS] = bids / count / unit, asks / count / unit
+    out[at + _PASSIVE] = min(passive / active, 1.0) if active > 1e-9 else 0.0

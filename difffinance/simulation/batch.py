@@ -103,6 +103,7 @@ def simulate_batch(
         name: np.zeros((episodes, *shape), kind) for name, (shape, kind) in _shapes(num_steps, n, paths).items()
     }
     none = empty_paths(num_steps, n)
+    added, noted = Handle(Sums(sums[0], refused[0], trades[0])), Handle(none)
     for k, streams in enumerate(agent_streams(seed, episodes, n)):
         progress("simulate", k, episodes)
         for agent, rng in zip(population, streams, strict=True):
@@ -111,10 +112,9 @@ def simulate_batch(
             memory[:] = 0.0
         env.reset()
         wealth = env.wealth
-        run_session(
-            env.session, table, Sums(sums[k], refused[k], trades[k]),
-            none._replace(**{name: array[k] for name, array in written.items()}), num_steps,
-        )  # fmt: skip
+        added.bind(Sums(sums[k], refused[k], trades[k]))
+        noted.bind(none._replace(**{name: array[k] for name, array in written.items()}))
+        run_session(env.session, table, added, noted, num_steps)
         pnl[k], ends[k], fees[k] = env.wealth - wealth, env.venue.floor.inventory[:n], env.venue.floor.fees[:n]
     progress("simulate", episodes, episodes)
     lot, money = env.config.lot_size, env.config.lot_size * env.config.tick_size
@@ -128,20 +128,19 @@ def simulate_batch(
     )  # fmt: skip
 
 
-def run_session(session: BookSession, table: SeatedAgents, sums: Sums, paths: Paths, until: int) -> Paths:
-    """Play to step `until`, making room where it is needed; return the paths, whose logs may have grown."""
-    added, written = Handle(sums), Handle(paths)
-    while not play.play(session.handle, table.handle, added, written, until):
+def run_session(session: BookSession, table: SeatedAgents, sums: Handle, paths: Handle, until: int) -> None:
+    """Play to step `until`, making room where it is needed; the logs of `paths` may grow. Handles: `Sums`, `Paths`."""
+    while not play.play(session.handle, table.handle, sums, paths, until):
         session.make_room()
-        floor, step = session.venue.floor, session.steps_done
-        if len(paths.ends):
-            used = paths.ends[step]
-            paths = paths._replace(
-                events=_longer(paths.events, int(used[0]) + 2 * len(floor.events)),
-                fills=_longer(paths.fills, int(used[1]) + 2 * len(floor.fills)),
+        floor, held, step = session.venue.floor, paths.held, session.steps_done
+        if len(held.ends):
+            used = held.ends[step]
+            paths.bind(
+                held._replace(
+                    events=_longer(held.events, int(used[0]) + 2 * len(floor.events)),
+                    fills=_longer(held.fills, int(used[1]) + 2 * len(floor.fills)),
+                )
             )
-            written.bind(paths)
-    return paths
 
 
 def empty_paths(num_steps: int, seats: int) -> Paths:

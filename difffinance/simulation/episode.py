@@ -14,6 +14,7 @@ from difffinance.market import reasons
 from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.floor import ASKED, BOUGHT, BOUGHT_VALUE, SOLD, SOLD_VALUE
+from difffinance.market.handles import Handle
 from difffinance.market.observation import ACTION_INDEX
 from difffinance.market.play import Sums
 from difffinance.records import Array, MarketState
@@ -135,7 +136,9 @@ def _record_compiled(env: MarketEnvironment, agents: Sequence[ScriptedAgent], se
     n, steps = env.num_agents, env.num_steps
     opening, table = opening_orders(env), SeatedAgents(agents)
     sums = Sums(np.zeros((n, 8)), np.zeros((n, len(reasons.NAMES)), np.int64), np.zeros(1, np.int64))
-    paths = run_session(env.session, table, sums, full_paths(steps, n), steps)
+    written = Handle(full_paths(steps, n))
+    run_session(env.session, table, Handle(sums), written, steps)
+    paths = written.held
     env.refusals.update(by_reason(sums.refused))
     tick, lot = env.config.tick_size, env.config.lot_size
     ends, tally = paths.ends, paths.tally
