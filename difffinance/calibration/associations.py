@@ -11,7 +11,8 @@ import polars as pl
 
 from difffinance.calibration.intervals import long_run_covariance, optimal_block
 from difffinance.calibration.lagged_law import signed_powers
-from difffinance.calibration.likelihood import fit_noise_model, prepare
+from difffinance.calibration.likelihood import prepare
+from difffinance.calibration.maximum import fit_noise_model
 from difffinance.calibration.order_flow import aggregate_flow, book_imbalance, market_orders, mid_prices
 from difffinance.config import CalibrationConfig
 from difffinance.errors import InputError, RefusedFit

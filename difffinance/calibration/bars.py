@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from difffinance.calibration.intervals import long_run_covariance, optimal_block
-from difffinance.calibration.likelihood import Sample, fit_noise_model, prepare
+from difffinance.calibration.likelihood import Sample, prepare
+from difffinance.calibration.maximum import fit_noise_model
 from difffinance.calibration.placebo import out_of_sample_r2
 from difffinance.config import CalibrationConfig
 from difffinance.errors import RefusedFit

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from difffinance.calibration.criticism import compare_shapes
 from difffinance.calibration.intervals import compute_intervals
-from difffinance.calibration.likelihood import NOISES, Fit, Sample, explained, fit_noise_model, prepare
+from difffinance.calibration.likelihood import NOISES, Fit, Sample, explained, prepare
+from difffinance.calibration.maximum import fit_noise_model
 from difffinance.calibration.noise_choice import choose_noise_model, misses_flow
 from difffinance.calibration.order_flow import aggregate_flow, aggregate_trades, check_quantity_scale, market_orders
 from difffinance.calibration.placebo import shuffle_placebo

@@ -2,8 +2,9 @@
 
 Refitting every resample would take minutes; one Newton step from the estimate with the resample's own scores and
 Hessian has the same limit law (Davidson and MacKinnon 1999) and costs one sum over blocks. Blocks are circular
-(Politis and Romano 1992), their length chosen by Politis and White (2004, corrected 2009) from the influence series of
-both parameters. Each replication is studentised by its own between-block variance (Götze and Künsch 1996).
+(Politis and Romano 1992) of the scores that left-out orders would have, their length chosen by Politis and White (2004,
+corrected 2009) from the influence series of both parameters. Each replication is studentised by its own between-block
+variance (Götze and Künsch 1996).
 """
 
 import math
@@ -15,10 +16,12 @@ import numpy as np
 from difffinance.calibration.likelihood import Fit, Sample, derivatives, influences
 from difffinance.records import Array
 
-_MOST_BLOCKS = 2000  # beyond this many, longer blocks cost no precision and save time
+_MOST_BLOCKS = 500  # beyond this many, longer blocks cost next to no precision and save time
 _SINGULAR = 1e-13  # of the product of the diagonal: below it an information matrix is singular but for rounding
-_MOST_STARTS = 5000  # of circular blocks, evenly spread
-_COUNTS = 200_000  # of drawn blocks at a time: what stays in a core's own memory
+_MOST_LEVERAGE = 0.99  # an order that fits itself says nothing about the noise, and this keeps it finite
+_MOST_STARTS = 2000  # of circular blocks, evenly spread
+_FURTHEST = (-6.0, 6.0)  # gammas between which the curve of shapes is measured: beyond, one size has all the weight
+_COUNTS = 50_000  # of drawn blocks at a time: what stays in a core's own memory
 
 
 @dataclass(frozen=True)
@@ -45,30 +48,43 @@ def compute_intervals(
 ) -> Intervals:
     """Return the intervals of a fit.
 
-    Where the impact cannot be told from none (`identification_p_value` above `1 - confidence`) the size exponent is
+    Where the impact cannot be told from none (`is_identified` at `1 - confidence`) the size exponent is
     not identified: its interval is the whole line, and that of `lam` contains 0.
     """
     score, hessian = derivatives(sample, fit)
+    score = left_out(score, hessian)
     # Influence of each order on (a, gamma), then on (ln lam, gamma): ln lam = ln a - gamma * mean ln|q| + constant.
     to_law = np.array([[1.0 / fit.amplitude, -sample.log_centre], [0.0, 1.0]])
     influence = influences(score, hessian) @ to_law.T
     if block is None:
-        block = max(optimal_block(influence[:, 0]), optimal_block(influence[:, 1]))
-    block = max(block, math.ceil(len(score) / _MOST_BLOCKS))
+        least = math.ceil(len(score) / _MOST_BLOCKS)
+        block = max(optimal_block(influence[:, 0]), optimal_block(influence[:, 1]), least)
     covariance = long_run_covariance(influence, block)
     log_lam_se, gamma_se = np.sqrt(np.diag(covariance))
     lam = fit.amplitude * sample.change_scale * math.exp(-fit.gamma * sample.log_centre)
     correlation = math.copysign(1.0, lam) * float(covariance[0, 1] / (log_lam_se * gamma_se))
     lam_se = abs(lam) * float(log_lam_se)
-    if identification_p_value(sample, fit, block) > 1.0 - confidence:
+    if not is_identified(sample, fit, block, 1.0 - confidence):
         reach = max(_tube_critical(sample, fit, 1.0 - confidence) * lam_se, 1.01 * abs(lam))
         lam_ci = (lam - reach, lam + reach)
         return Intervals(lam_se, float(gamma_se), lam_ci, (-math.inf, math.inf), correlation, False, block)
     quantiles = _studentised_quantiles(score, hessian, to_law, block, confidence, rng, replications)
     lower, upper = quantiles[1] * covariance.diagonal() ** 0.5, quantiles[0] * covariance.diagonal() ** 0.5
-    ends = (lam * math.exp(-lower[0]), lam * math.exp(-upper[0]))
+    with np.errstate(over="ignore"):  # an end too far for a number is infinite
+        ends = (float(lam * np.exp(-lower[0])), float(lam * np.exp(-upper[0])))
     gamma_ci = (fit.gamma - float(lower[1]), fit.gamma - float(upper[1]))
     return Intervals(lam_se, float(gamma_se), (min(ends), max(ends)), gamma_ci, correlation, True, block)
+
+
+def left_out(score: Array, information: Array) -> Array:
+    """Return the scores (n, 2) that orders left out of the fit would have: each over one minus its leverage.
+
+    The fit bends towards the few largest orders, so their own residuals are too small and errors made of them too
+    narrow (HC3 of MacKinnon and White 1985, Journal of Econometrics 29).
+    """
+    aa, ag, gg = information.sum(axis=0)
+    leverage = information @ np.array([gg, -2.0 * ag, aa]) / (aa * gg - ag**2)
+    return score / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))[:, None]
 
 
 def long_run_covariance(influence: Array, block: int) -> Array:
@@ -101,16 +117,15 @@ def _studentised_quantiles(
     first, second = sums[:, 0], sums[:, 1]
     columns = np.column_stack([sums, first * first, first * second, second * second])  # (starts, 8)
     count = max(n // block, 2)
-    statistics = np.empty((replications, 2))
+    totals = np.empty((replications, columns.shape[1]))  # sums over the drawn blocks
     starts = len(sums)
     batch = max(1, _COUNTS // starts)
     for start in range(0, replications, batch):
         size = min(batch, replications - start)
         drawn = rng.integers(0, starts, (size, count)) + starts * np.arange(size)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * starts).reshape(size, starts)
-        totals = times.astype(float) @ columns  # (size, 8) sums over the drawn blocks
-        statistics[start : start + size] = _studentised_steps(totals, count, to_law)
-    statistics *= math.sqrt(max(n - block, 1) / n)
+        totals[start : start + size] = times.astype(float) @ columns
+    statistics = _studentised_steps(totals, count, to_law) * math.sqrt(max(n - block, 1) / n)
     tail = (1.0 - confidence) / 2.0
     told = np.isfinite(statistics).all(axis=1)
     if np.mean(~told) > tail:  # resamples of one size only: gamma hangs on a handful of orders
@@ -165,8 +180,8 @@ def optimal_block(series: Array) -> int:
     return int(min(max(round(optimal), 1), most))
 
 
-def identification_p_value(sample: Sample, fit: Fit, block: int) -> float:
-    """Return the p-value of "no impact", allowing for the search over gamma.
+def is_identified(sample: Sample, fit: Fit, block: int, level: float) -> bool:
+    """Return whether "no impact" is rejected at a level, allowing for the search over gamma.
 
     Without impact gamma has no meaning and the best |t| over all gammas exceeds a normal one. The chance that it
     exceeds c is `2 Phi(-c) + L exp(-c^2 / 2) / pi` with L the length of the curve of normalised shapes (tube
@@ -177,7 +192,9 @@ def identification_p_value(sample: Sample, fit: Fit, block: int) -> float:
     information = float(hessian[:, 0].sum())
     # Far out in gamma a few orders carry all the weight and their own residuals say too little about the noise.
     spread = math.sqrt(max(float(long_run_covariance(score[:, :1], block)[0, 0]), information))
-    return _tube_tail(abs(fit.amplitude) * information / spread, _curve_length(sample, fit))
+    c = abs(fit.amplitude) * information / spread
+    longest = (_FURTHEST[1] - _FURTHEST[0]) * float(np.ptp(sample.log_size)) / 2.0  # no deviation exceeds half a range
+    return _tube_tail(c, longest) <= level or _tube_tail(c, _curve_length(sample, fit)) <= level
 
 
 def _tube_tail(c: float, length: float) -> float:
@@ -193,8 +210,8 @@ def _tube_critical(sample: Sample, fit: Fit, level: float) -> float:
 
 
 def _curve_length(sample: Sample, fit: Fit) -> float:
-    log_weight = -np.log(sample.floor**2 + np.exp(sample.basis @ fit.theta))
-    gammas = np.linspace(-6.0, 6.0, 61)
+    log_weight = -np.log(sample.floor(math.isfinite(fit.nu)) ** 2 + np.exp(fit.theta @ sample.basis))
+    gammas = np.linspace(*_FURTHEST, 61)
     speeds = []
     for gamma in gammas:
         exponent = 2.0 * gamma * sample.log_size + log_weight

@@ -13,7 +13,8 @@ from statistics import NormalDist
 import numpy as np
 
 from difffinance.calibration.intervals import long_run_covariance, optimal_block
-from difffinance.calibration.likelihood import NOISES, Fit, Sample, derivatives, fit_noise_model, influences
+from difffinance.calibration.likelihood import NOISES, Fit, Sample, derivatives, influences
+from difffinance.calibration.maximum import fit_noise_model
 
 _LEVEL = 0.001
 _MANY_ZEROS = (

@@ -3,7 +3,8 @@
 import numpy as np
 
 from difffinance.calibration.intervals import optimal_block
-from difffinance.calibration.likelihood import Fit, Sample, fit_noise_model
+from difffinance.calibration.likelihood import Fit, Sample
+from difffinance.calibration.maximum import fit_noise_model
 
 _BATCH = 32  # shuffles at a time
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from difffinance.calibration.intervals import long_run_covariance, optimal_block
-from difffinance.calibration.likelihood import fit_noise_model, prepare
+from difffinance.calibration.likelihood import prepare
+from difffinance.calibration.maximum import fit_noise_model
 from difffinance.calibration.order_flow import aggregate_flow, market_orders
 from difffinance.calibration.propagator import day_scales
 from difffinance.errors import InputError, RefusedFit

@@ -5,7 +5,8 @@ from planted_worlds import plant
 from difffinance.calibration import fit_impact_law
 from difffinance.calibration.criticism import compare_shapes
 from difffinance.calibration.draws import draw_parameters
-from difffinance.calibration.likelihood import fit_noise_model, prepare
+from difffinance.calibration.likelihood import prepare
+from difffinance.calibration.maximum import fit_noise_model
 from difffinance.errors import RefusedFit
 
 

@@ -6,7 +6,8 @@ from planted_worlds import KINDS, TICKED, plant, plant_ticked
 
 from difffinance.calibration import fit_impact_law
 from difffinance.calibration.impact import calibrate_impact
-from difffinance.calibration.likelihood import Fit, explained, fit_noise_model, prepare, resolution
+from difffinance.calibration.likelihood import Fit, explained, prepare, resolution
+from difffinance.calibration.maximum import fit_noise_model
 from difffinance.calibration.noise_choice import misses_flow, symmetry_p_value
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
@@ -105,3 +106,13 @@ def test_spot_prices_that_mostly_stand_still(shared_data, tmp_path):
         assert fit.r2 > least  # correlations of signed flow and price change: 0.32 and 0.62
         assert fit.placebo_p_value is not None and fit.placebo_p_value < 0.01
         assert 0 < fit.gamma_ci[0] < fit.gamma < fit.gamma_ci[1] < 1
+
+
+@pytest.mark.slow
+def test_coarse_ticks_do_not_hide_which_sizes_have_little_noise():
+    """With a whole step for a floor of normal noise too, the mean error is -0.06 and the 95% intervals cover in 85%."""
+    errors = []
+    for seed in range(40):
+        world = plant_ticked("both", np.random.default_rng([seed, 41]), zeros=0.6, how="rounded")
+        errors.append(fit_impact_law(world.quantity, world.price_change).gamma - world.gamma)
+    assert abs(np.mean(errors)) < 0.035

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from planted_worlds import plant
 
-from difffinance.calibration.likelihood import NOISES, fit_noise_model, prepare
+from difffinance.calibration.likelihood import NOISES, prepare
+from difffinance.calibration.maximum import fit_noise_model
 from difffinance.calibration.placebo import out_of_sample_r2, shuffle_placebo
 
 
