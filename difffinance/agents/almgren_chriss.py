@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from difffinance.agents.execution import ScheduledAgent, check_steps
+from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.errors import InputError
 from difffinance.records import Array
 
@@ -30,12 +31,8 @@ def almgren_chriss_schedule(
     `epsilon sign(n) + eta n / tau`, `gamma` permanent impact per unit, `risk` per unit of money.
     """
     N = check_steps(N)
-    for name, value in (("T", T), ("eta", eta)):
-        if not 0.0 < value < np.inf:
-            raise InputError(f"{name} = {value} is not allowed. Allowed: finite, above 0.")
-    for name, value in (("sigma", sigma), ("gamma", gamma), ("risk", risk), ("epsilon", epsilon)):
-        if not 0.0 <= value < np.inf:
-            raise InputError(f"{name} = {value} is not allowed. Allowed: finite, 0 or more.")
+    check_positive(T=T, eta=eta)
+    check_not_negative(sigma=sigma, gamma=gamma, risk=risk, epsilon=epsilon)
     if not np.isfinite(X):
         raise InputError(f"X = {X} is not allowed. Allowed: finite.")
     tau = T / N

@@ -7,6 +7,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from difffinance.agents.actions import send_quote
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.options import check_positive
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import CONSTRAINT_INDEX, STATE_INDEX
@@ -22,7 +23,7 @@ def gueant_depths(q: Array, *, gamma: float, sigma: float, k: float, A: float) -
     `ln(1 + gamma/k) / gamma + (1 +- 2q) / 2 * sqrt(sigma^2 gamma / (2 k A) (1 + gamma/k)^(1 + k/gamma))`: far from the
     end and from the inventory limits. `A` and `k`: fills `A exp(-k depth)` per unit of time; `gamma` absolute.
     """
-    _check(gamma=gamma, sigma=sigma, k=k, A=A)
+    check_positive(gamma=gamma, sigma=sigma, k=k, A=A)
     half = math.log1p(gamma / k) / gamma
     lean = math.sqrt(sigma**2 * gamma / (2 * k * A) * (1 + gamma / k) ** (1 + k / gamma))
     q = np.asarray(q, float)
@@ -38,7 +39,7 @@ def gueant_exact_depths(
     `-A (1 + gamma/k)^-(1 + k/gamma)` beside it. `time_left` may be infinite: then v is the eigenvector of the smallest
     eigenvalue. Infinite where the inventory limit forbids the quote.
     """
-    _check(gamma=gamma, sigma=sigma, k=k, A=A)
+    check_positive(gamma=gamma, sigma=sigma, k=k, A=A)
     if not time_left >= 0 or limit < 1:
         raise InputError(f"time_left must be 0 or more and limit 1 or more; got {time_left} and {limit}.")
     q = np.arange(-limit, limit + 1)
@@ -90,7 +91,7 @@ class GueantMarketMaker(ScriptedAgent):
         max_inventory: float = 8.0,
     ) -> None:
         super().__init__(seat)
-        _check(gamma=gamma, k=k, A=A, quantity=quantity, max_inventory=max_inventory)
+        check_positive(gamma=gamma, k=k, A=A, quantity=quantity, max_inventory=max_inventory)
         self.gamma, self.k, self.A, self.quantity, self.max_inventory = gamma, k, A, quantity, max_inventory
 
     @property
@@ -102,9 +103,3 @@ class GueantMarketMaker(ScriptedAgent):
     def parameters(self) -> Array:
         """The arguments, in their order."""
         return np.array([self.gamma, self.k, self.A, self.quantity, self.max_inventory], float)
-
-
-def _check(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not 0.0 < value < np.inf:
-            raise InputError(f"{name} = {value} is not allowed. Allowed: finite, above 0.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
+from difffinance.agents.options import check_positive
 from difffinance.errors import InputError
 from difffinance.records import Array
 
@@ -35,9 +36,7 @@ def kyle_equilibrium(auctions: int, prior_variance: float = 1.0, noise_variance:
     """
     if isinstance(auctions, bool) or int(auctions) != auctions or auctions < 1:
         raise InputError(f"auctions = {auctions} is not allowed. Allowed: a whole number, 1 or more.")
-    for name, given in (("prior_variance", prior_variance), ("noise_variance", noise_variance)):
-        if not 0.0 < given < np.inf:
-            raise InputError(f"{name} = {given} is not allowed. Allowed: finite, above 0.")
+    check_positive(prior_variance=prior_variance, noise_variance=noise_variance)
     n, noise = int(auctions), noise_variance / auctions
     lam, intensity, variance, alpha, delta = (np.zeros(n) for _ in range(5))
     after, a, d = 1.0, 0.0, 0.0

@@ -5,7 +5,7 @@ import numpy as np
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
 from difffinance.agents.kyle import kyle_equilibrium
-from difffinance.errors import InputError
+from difffinance.agents.options import check_positive
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array
@@ -46,9 +46,7 @@ class KyleInformedTrader(ScriptedAgent):
         max_position: float = 8.0,
     ) -> None:
         super().__init__(seat)
-        for name, value in (("noise", noise), ("prior_sd", prior_sd), ("max_position", max_position)):
-            if not 0.0 < value < np.inf:
-                raise InputError(f"{name} = {value} is not allowed. Allowed: finite, above 0.")
+        check_positive(noise=noise, prior_sd=prior_sd, max_position=max_position)
         self.auctions, self.noise, self.prior_sd, self.max_position = auctions, noise, prior_sd, max_position
         self.intensity = kyle_equilibrium(auctions, prior_sd**2, auctions * noise**2).intensity
 

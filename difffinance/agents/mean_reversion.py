@@ -4,7 +4,7 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
-from difffinance.errors import InputError
+from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array
@@ -53,10 +53,8 @@ class MeanReversionTrader(ScriptedAgent):
         rate: float = 0.5,
     ) -> None:
         super().__init__(seat)
-        given = {"half_life": half_life, "size": size, "max_position": max_position, "rate": rate, "entry": entry}
-        for name, value in given.items():
-            if not (0.0 < value < np.inf or (name == "entry" and value == 0.0)):
-                raise InputError(f"{name} = {value} is not allowed. Allowed: finite, above 0.")
+        check_positive(half_life=half_life, size=size, max_position=max_position, rate=rate)
+        check_not_negative(entry=entry)
         self.half_life, self.entry = half_life, entry
         self.size, self.max_position, self.rate = size, max_position, rate
 

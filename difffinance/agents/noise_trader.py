@@ -4,6 +4,7 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.options import check_positive
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
@@ -39,9 +40,7 @@ class NoiseTrader(ScriptedAgent):
         super().__init__(seat)
         if not 0.0 <= rate <= 1.0:
             raise InputError(f"rate = {rate} is not allowed. Allowed: a probability, 0 to 1.")
-        for name, value in (("size", size), ("max_position", max_position)):
-            if not 0.0 < value < np.inf:
-                raise InputError(f"{name} = {value} is not allowed. Allowed: finite, above 0.")
+        check_positive(size=size, max_position=max_position)
         if not 0.0 <= log_sd <= 10.0:
             raise InputError(f"log_sd = {log_sd} is not allowed. Allowed: 0 to 10.")
         self.rate, self.size, self.log_sd, self.max_position = rate, size, log_sd, max_position

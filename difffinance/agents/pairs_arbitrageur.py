@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from difffinance.agents.base import Agent
+from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.errors import InputError
 from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
 from difffinance.records import Array, MarketState, SeatView
@@ -33,10 +34,8 @@ class PairsArbitrageur(Agent):
         rate: float = 0.4,
     ) -> None:
         super().__init__(seat)
-        given = {"half_life": half_life, "size": size, "max_position": max_position, "rate": rate, "entry": entry}
-        for name, value in given.items():
-            if not (0.0 < value < np.inf or (name == "entry" and value == 0.0)):
-                raise InputError(f"{name} = {value} is not allowed. Allowed: finite, above 0.")
+        check_positive(half_life=half_life, size=size, max_position=max_position, rate=rate)
+        check_not_negative(entry=entry)
         self.keep, self.entry, self.size = 0.5 ** (1 / half_life), entry, size
         self.max_position, self.rate = max_position, rate
         self.mean: float | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from difffinance.agents.options import check_positive
 from difffinance.errors import InputError
 from difffinance.records import Array
 
@@ -28,9 +29,7 @@ class QuotingExperiment:
     k: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in ("T", "dt", "sigma", "A", "k"):
-            if not 0.0 < getattr(self, name) < np.inf:
-                raise InputError(f"{name} = {getattr(self, name)} is not allowed. Allowed: finite, above 0.")
+        check_positive(T=self.T, dt=self.dt, sigma=self.sigma, A=self.A, k=self.k)
         if not np.isclose(self.steps * self.dt, self.T):
             raise InputError(f"T = {self.T} is not a whole number of steps of dt = {self.dt}.")
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from difffinance.data.decimals import Scaled, join_scaled, read_decimals
-from difffinance.data.lines import line_blocks
+from difffinance.data.lines import decode, line_blocks
 from difffinance.errors import DataError
 from difffinance.records import Array
 
@@ -81,7 +81,8 @@ def _names(line: str, layout: CsvLayout, file: str) -> tuple[str, ...]:
         raise DataError(f"begins with {line[:120]!r}. Allowed: {','.join(layout.names)[:200]}.", file=file, row=1)
     most, least = len(layout.names), len(layout.names) - layout.optional
     if not least <= len(fields) <= most:
-        raise DataError(f"has {len(fields)} columns. Allowed: {least} to {most}.", file=file, row=1)
+        allowed = f"{least} to {most}" if least < most else f"{most}"
+        raise DataError(f"has {len(fields)} columns. Allowed: {allowed}.", file=file, row=1)
     return layout.names[: len(fields)]
 
 
@@ -100,7 +101,8 @@ def _split(block: bytes, names: tuple[str, ...], blank: tuple[str, ...], first: 
             raise DataError(
                 f"has {sum(f != b'' for f in fields)} values. Allowed: {len(names)}.", file=file, row=number
             )
-    raise DataError("is not a csv in UTF-8.", file=file, row=first)
+    decode(block, first, file)
+    raise DataError("is not a csv.", file=file, row=first)
 
 
 def _column(texts: pl.Series, integer: bool, first: int, file: str) -> pl.Series:

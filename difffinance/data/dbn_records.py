@@ -93,6 +93,8 @@ def _split(path: Path, limit: int) -> tuple[Any, bytes, int, Iterator[bytes]]:
         raise DataError(f"does not begin as a DBN file does; got {text[:8]!r}.", file=path.name, byte=0)
     while len(text) < length and (piece := next(pieces, b"")):
         text += piece
+    if len(text) < length:
+        raise DataError(f"ends inside its header of {length} bytes. Download it again.", file=path.name, byte=len(text))
     try:
         metadata = DBNDecoder().write_and_decode(text[:length])[0]
     except (DBNError, IndexError) as error:

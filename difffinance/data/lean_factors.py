@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from difffinance.data.bars import PRICES
+from difffinance.data.lines import decode
 from difffinance.errors import DataError
 from difffinance.schemas import BARS, TIME
 
@@ -59,10 +60,7 @@ def read_map(path: Path, bars: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path, fewest: int) -> list[list[str]]:
-    try:
-        rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 text: {error}.", file=path.name) from None
+    rows = [line.split(",") for line in decode(path.read_bytes(), 1, path.name).splitlines() if line.strip()]
     if not rows:
         raise DataError("is empty.", file=path.name)
     for number, row in enumerate(rows, start=1):

@@ -28,6 +28,16 @@ def line_blocks(path: Path, *, limit: int) -> Iterator[tuple[int, bytes]]:
         yield first, bytes(held) if held.endswith(b"\n") else bytes(held) + b"\n"
 
 
+def decode(block: bytes, first: int, file: str) -> str:
+    """Return lines as text; `DataError` names the row of the first byte that is not UTF-8."""
+    try:
+        return block.decode("utf-8-sig" if first == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"is not UTF-8 text ({error.reason}).", file=file, row=first + block.count(b"\n", 0, error.start)
+        ) from None
+
+
 def _pieces(path: Path, limit: int) -> Iterator[bytes]:
     if path.suffix != ".zip":
         return plain_pieces(path, limit=limit)

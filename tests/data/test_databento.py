@@ -222,7 +222,11 @@ def test_damaged_files(lake, make_file, tmp_path, official):
     with pytest.raises(DataError, match="cut inside a record") as caught:
         fetch(lake, path)
     assert caught.value.byte == start + 2 * 56
-    for content, match in ((b"", "begin"), (b"PK\x03\x04 no", "begin"), (path.read_bytes()[:60], "header")):
+    for content, match in (
+        (b"", "begin"),
+        (b"PK\x03\x04 no", "begin"),
+        (path.read_bytes()[:60], "ends inside its header"),
+    ):
         (tmp_path / "bad.dbn").write_bytes(content)
         with pytest.raises(DataError, match=match):
             fetch(lake, tmp_path / "bad.dbn")

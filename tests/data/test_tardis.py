@@ -143,6 +143,8 @@ def test_bad_row_is_named(lake, tmp_path, old, new, message):
 
 
 def test_wrong_files(lake, tmp_path):
+    with pytest.raises(DataError, match="is empty"):
+        fetch(lake, tmp_path, "")
     with pytest.raises(DataError, match="the header of no kind"):
         fetch(lake, tmp_path, "a,b\n1,2\n")
     with pytest.raises(DataError, match="holds no rows"):

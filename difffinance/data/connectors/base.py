@@ -54,7 +54,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Fetched:
-    """The answer of a connector: tables, what was repaired, and for order books how exact they are."""
+    """The answer of a connector: tables, what was repaired, and for order books how exact they are.
+
+    `messages_per_second` of a verification is one thing in all sources: messages replayed and verified over the
+    processor seconds of that work alone, without reading, parsing and writing; None where nothing was replayed.
+    """
 
     tables: tuple[Table, ...]
     repairs: Mapping[str, int] = field(default_factory=dict)

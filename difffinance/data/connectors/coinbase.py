@@ -123,12 +123,12 @@ def fetch(request: Request) -> Fetched:
     found = {product: work.verification() for product, work in works.items()}
     tables = [table for work in works.values() for table in work.finished(digest)]
     request.progress("coinbase", 2, 2)
-    seconds = sum(work.writer.seconds for work in works.values())
+    replayed, seconds = (sum(getattr(work.writer, n) for work in works.values()) for n in ("messages", "seconds"))
     verification = {
         **{name: _worst(found, name) for name in ("one_step_exact", "resync_exact", "best_quotes_seen")},
         **{name: sum(f[name] for f in found.values()) for name in ("gaps", "crossed_states", "prints")},
         "messages": lines,
-        "messages_per_second": lines / seconds if seconds else None,
+        "messages_per_second": replayed / seconds if seconds else None,
         "products": found,
     }
     return Fetched(

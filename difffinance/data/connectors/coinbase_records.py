@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from difffinance.data.lines import line_blocks
+from difffinance.data.lines import decode, line_blocks
 from difffinance.errors import DataError
 
 
@@ -49,10 +49,7 @@ def read_capture(path: Path, limit: int) -> Iterator[Capture]:
 
 
 def _decode_block(block: bytes, first: int, file: str) -> pl.DataFrame:
-    try:
-        texts = pl.Series("text", block.decode().split("\n")[:-1])
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 text: {error}.", file=file, row=first) from None
+    texts = pl.Series("text", decode(block, first, file).split("\n")[:-1])
     rows = pl.int_range(first, first + len(texts), eager=True).alias("row")
     records = pl.DataFrame([rows, _decode(texts, _RECORD, rows, file).alias("record")]).unnest("record")
     received = records.filter(pl.col("t") == "recv")

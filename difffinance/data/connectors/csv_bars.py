@@ -16,6 +16,7 @@ from difffinance.config import DataConfig
 from difffinance.data.archives import read_plain
 from difffinance.data.bars import VALUES, adjust_for_dividends, bars_table, clean_bars, venue_of
 from difffinance.data.connectors.base import Fetched, Repairs, Request, one_word
+from difffinance.data.lines import decode
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
 from difffinance.schemas import TIME
@@ -71,10 +72,7 @@ def read_bars(
 
 def read_text(path: Path, limit: int) -> tuple[list[str], list[int], list[list[str | None]]]:
     """Return column names, the line in the file of every row, and the fields, null where one is missing."""
-    try:
-        text = read_plain(path, limit=limit).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 text: {error}.", file=path.name) from None
+    text = decode(read_plain(path, limit=limit), 1, path.name)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         names = [name.strip().lower() for name in next(reader, [])]

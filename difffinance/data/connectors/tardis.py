@@ -12,9 +12,7 @@ rows stay in the order in which they were received. Files are read twice, block 
 their length. The `side` of a trade is the aggressor's.
 """
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,7 @@ import numpy as np
 import polars as pl
 
 from difffinance.data.connectors.base import Fetched, Request
-from difffinance.data.csv_blocks import CsvLayout, CsvTable, csv_pieces, utc_times
-from difffinance.data.decimals import StepFinder, count_steps
+from difffinance.data.connectors.tardis_files import File, Piece, Survey, open_file
 from difffinance.data.level2 import SNAPSHOT, UPDATE
 from difffinance.data.level2_messages import Merger, Messages, Rising, nothing, of_levels, of_trades
 from difffinance.data.level2_tables import (
@@ -34,7 +31,6 @@ from difffinance.data.level2_tables import (
     quotes_table,
     trades_table,
 )
-from difffinance.data.lines import line_blocks
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
@@ -42,100 +38,6 @@ from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, TRADES, depth_schema
 
 TAKES = ("symbol",)
 USAGE = "difffinance fetch tardis PATH [TRADES_PATH] [--symbol S]"
-_KEY = ("exchange", "symbol", "timestamp", "local_timestamp")
-_WHOLE = ("timestamp", "local_timestamp")
-LAYOUTS = {
-    "trades": CsvLayout((*_KEY, "id", "side", "price", "amount"), ("price", "amount"), _WHOLE, header=True),
-    "incremental_book_L2": CsvLayout(
-        (*_KEY, "is_snapshot", "side", "price", "amount"), ("price", "amount"), _WHOLE, header=True
-    ),
-    "quotes": CsvLayout(
-        (*_KEY, "ask_amount", "ask_price", "bid_price", "bid_amount"),
-        ("ask_amount", "ask_price", "bid_price", "bid_amount"),
-        _WHOLE,
-        header=True,
-        blank=("ask_amount", "ask_price", "bid_price", "bid_amount"),
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some rows of a csv."""
-
-    file: str
-    table: CsvTable
-
-    @property
-    def ts(self) -> Array:
-        """The venue's times, UTC nanoseconds."""
-        times = utc_times(self.table.frame["timestamp"], self.table.rows, self.file)
-        return times.cast(pl.Int64).to_numpy()
-
-    def steps(self, name: str, step: Any) -> Array:
-        """Return a column of decimals in whole steps."""
-        return count_steps(self.table.decimals[name], step, name, file=self.file, rows=self.table.rows)
-
-    def only(self, column: str, allowed: tuple[str, ...]) -> pl.Series:
-        """Return a column of texts that must be among these."""
-        values = self.table.frame[column]
-        bad = (~values.is_in(list(allowed))).arg_true()
-        if len(bad):
-            at = int(bad[0])
-            raise DataError(
-                f"{column} must be {' or '.join(allowed)}; got {values[at]!r}.",
-                file=self.file,
-                row=int(self.table.rows[at]),
-            )
-        return values
-
-    def signs(self) -> Array:
-        """Return the aggressor's side of trades."""
-        side = self.only("side", ("buy", "sell", "unknown"))
-        return (side == "buy").cast(pl.Int64).to_numpy() - (side == "sell").cast(pl.Int64).to_numpy()
-
-
-@dataclass(frozen=True)
-class File:
-    """A csv of one kind, read as often as needed."""
-
-    path: Path
-    kind: str
-    layout: CsvLayout
-    limit: int
-    levels: int = 0
-
-    def pieces(self) -> Iterator[Piece]:
-        """Yield its rows by blocks."""
-        for table in csv_pieces(self.path, self.layout, limit=self.limit):
-            if table.frame.height:
-                yield Piece(self.path.name, table)
-
-
-@dataclass
-class Survey:
-    """What must be known of whole files before their rows are made."""
-
-    rows: int = 0
-    named: dict[str, str] = field(default_factory=dict)  # exchange and symbol
-    prices: StepFinder = field(default_factory=StepFinder)
-    sizes: StepFinder = field(default_factory=StepFinder)
-
-    def add(self, piece: Piece) -> None:
-        """Look at the next rows; refuse another instrument."""
-        self.rows += len(piece.table.rows)
-        for name in ("exchange", "symbol"):
-            column = piece.table.frame[name]
-            before = self.named.setdefault(name, column[0])
-            other = (column != before).arg_true()
-            if len(other):
-                raise DataError(
-                    f"{name} is {column[other[0]]!r} after {before!r}. Allowed: one instrument.",
-                    file=piece.file,
-                    row=int(piece.table.rows[other[0]]),
-                )
-        for name, numbers in piece.table.decimals.items():
-            (self.sizes if "amount" in name else self.prices).add(numbers)
 
 
 def fetch(request: Request) -> Fetched:
@@ -147,7 +49,6 @@ def fetch(request: Request) -> Fetched:
         if not path.is_file():
             raise InputError(f"{path} is not a file. Use: {USAGE}.")
     load_kernels()
-    start = time.perf_counter()
     files = [open_file(path, request.config.max_archive_bytes) for path in paths]
     if len(files) == 2 and [f.kind for f in files] != ["incremental_book_L2", "trades"]:
         raise InputError(f"two files must be an incremental book and trades; got {', '.join(f.kind for f in files)}.")
@@ -157,23 +58,26 @@ def fetch(request: Request) -> Fetched:
             survey.add(piece)
     request.progress("tardis", 1, 2)
     symbol = check_symbol(request.options.get("symbol") or survey.named["symbol"])
-    work = _IMPORTS[files[0].kind](files, symbol, Grid.of(survey.prices, survey.sizes, request.config), request)
+    grid, levels = Grid.of(survey.prices, survey.sizes, request.config), files[0].levels or request.config.book_levels
+    rows = _Rows(symbol, grid, levels, request)
+    kind = files[0].kind
+    work = _ByPiece(files[0], rows, _WRITERS[kind]) if kind in _WRITERS else _Incremental(files, rows)
     work.run()
     verification = {
         "one_step_exact": None,
         "resync_exact": None,
+        "messages_per_second": None,
         **work.verification(),
         "messages": survey.rows,
-        "messages_per_second": survey.rows / (time.perf_counter() - start),
     }
     repairs = work.repairs()
     metadata = {
         "currency": "",
-        "tick_size": float(work.grid.tick),
-        "lot_size": float(work.grid.lot),
+        "tick_size": float(grid.tick),
+        "lot_size": float(grid.lot),
         "adjustment": "none",
-        "date": work.tables.part,
-        "levels": work.levels,
+        "date": rows.tables.part,
+        "levels": levels,
         "raw_sha256": {path.name: sha256_of(path) for path in paths},
         "repairs": {rule: count for rule, count in repairs.items() if count},
         "is_index": False,
@@ -181,112 +85,56 @@ def fetch(request: Request) -> Fetched:
         "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
         "volume_base": survey.named["exchange"],
     }
-    schemas = (BOOK_EVENTS, depth_schema(work.levels), TRADES, QUOTES)
-    tables = tuple(work.tables.finished(schemas, metadata))
+    schemas = (BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES)
+    tables = tuple(rows.tables.finished(schemas, metadata))
     request.progress("tardis", 2, 2)
     return Fetched(tables, repairs, verification, raw_files=tuple(paths))
 
 
-def open_file(path: Path, limit: int) -> File:
-    """Tell the kind of a csv by its header."""
-    _, block = next(iter(line_blocks(path, limit=limit)), (1, b""))
-    header = block[: block.find(b"\n")].decode("utf-8-sig", "replace").strip().split(",")
-    for kind, layout in LAYOUTS.items():
-        if tuple(header) == layout.names:
-            return File(path, kind, layout, limit)
-    levels = (len(header) - len(_KEY)) // 4
-    snapshot = _snapshot_layout(levels)
-    if levels >= 1 and tuple(header) == snapshot.names:
-        return File(path, "book_snapshot", snapshot, limit, levels)
-    raise DataError(
-        f"begins with {','.join(header)[:120]!r}, the header of no kind that is read. Allowed: {', '.join(LAYOUTS)}, "
-        "book_snapshot_N.",
-        file=path.name,
-        row=1,
-    )
-
-
-def _snapshot_layout(levels: int) -> CsvLayout:
-    names = [f"{s}[{k}].{w}" for k in range(levels) for s in ("asks", "bids") for w in ("price", "amount")]
-    return CsvLayout((*_KEY, *names), tuple(names), _WHOLE, header=True, blank=tuple(names))
-
-
-class _Import:
-    """Files of one kind on their way into the lake."""
+class _Rows:
+    """Where the rows of one instrument's files go: its tables of a day, begun with the first time."""
 
     tables: Tables
 
-    def __init__(self, files: list[File], symbol: str, grid: Grid, request: Request) -> None:
-        self.files, self.symbol, self.grid, self.request = files, symbol, grid, request
-        self.levels = files[0].levels or request.config.book_levels
-        self.trade_times, self.quote_times, self.empty_quotes, self._rows = Rising(), Rising(), 0, 0
-
-    def run(self) -> None:
-        """Read the file once more and write its rows."""
-        for piece in self.files[0].pieces():
-            if not self._rows:
-                self.begin(int(piece.ts[0]))
-            self.write(piece)
+    def __init__(self, symbol: str, grid: Grid, levels: int, request: Request) -> None:
+        self.symbol, self.grid, self.levels, self.request = symbol, grid, levels, request
+        self._trade_times, self._quote_times, self._depth_times = Rising(), Rising(), Rising()
+        self._empty_quotes = self._rows = 0
 
     def begin(self, ts: int) -> None:
         """Open the tables of the day of this time."""
         self.tables = Tables(self.request, self.symbol, str(np.datetime64(ts, "ns").astype("datetime64[D]")))
 
-    def write(self, piece: Piece) -> None:
-        """Write the next rows."""
-        raise NotImplementedError
-
-    def verification(self) -> dict[str, Any]:
-        """Return what was found out, beyond the rows."""
-        return {}
-
     def repairs(self) -> dict[str, int]:
         """Return what was repaired."""
         return {
-            "quote with an empty side dropped": self.empty_quotes,
-            "quote's time raised to that of the quote before": self.quote_times.raised,
-            "trade's time raised to that of the trade before": self.trade_times.raised,
+            "quote with an empty side dropped": self._empty_quotes,
+            "quote's time raised to that of the quote before": self._quote_times.raised,
+            "trade's time raised to that of the trade before": self._trade_times.raised,
         }
-
-    def _seq(self, count: int) -> Array:
-        self._rows += count
-        return np.arange(self._rows - count, self._rows)
 
     def write_trades(self, piece: Piece) -> None:
         """Write `Trades`."""
         numbers, signs = piece.table.decimals, piece.signs()
-        ts, seq = self.trade_times(piece.ts), self._seq(len(signs))
+        ts, seq = self._trade_times(piece.ts), self._seq(len(signs))
         frame = trades_table(self.symbol, ts, seq, numbers["price"], numbers["amount"], signs, piece.file)
         self.tables.append(TRADES, frame)
 
-    def write_quotes(self, piece: Piece, names: tuple[str, str, str, str]) -> None:
-        """Write `Quotes` of ask price and size, bid price and size; rows with an empty side are dropped and counted."""
+    def write_quotes(self, piece: Piece) -> None:
+        """Write `Quotes`."""
+        self._write_quotes(piece, ("ask_price", "ask_amount", "bid_price", "bid_amount"))
+
+    def _write_quotes(self, piece: Piece, names: tuple[str, str, str, str]) -> None:
+        """Write ask price and size, bid price and size; rows with an empty side are dropped and counted."""
         steps = (self.grid.tick, self.grid.lot, self.grid.tick, self.grid.lot)
         quotes = np.column_stack([piece.steps(n, step) for n, step in zip(names, steps, strict=True)])
         whole = (quotes > 0).all(axis=1)
-        self.empty_quotes += int((~whole).sum())
-        seq, ts = self._seq(len(quotes))[whole], self.quote_times(piece.ts[whole])
+        self._empty_quotes += int((~whole).sum())
+        seq, ts = self._seq(len(quotes))[whole], self._quote_times(piece.ts[whole])
         self.tables.append(QUOTES, quotes_table(self.symbol, ts, seq, quotes[whole], self.grid, piece.file))
 
-
-class _Trades(_Import):
-    def write(self, piece: Piece) -> None:
-        self.write_trades(piece)
-
-
-class _Quotes(_Import):
-    def write(self, piece: Piece) -> None:
-        self.write_quotes(piece, ("ask_price", "ask_amount", "bid_price", "bid_amount"))
-
-
-class _Snapshots(_Import):
-    """`Depth` and `Quotes`: a row is the whole book to its depth, and no events can be held against it."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._depth_times = Rising()
-
-    def write(self, piece: Piece) -> None:
+    def write_snapshots(self, piece: Piece) -> None:
+        """Write `Depth` and `Quotes`: a row is the whole book to its depth, and no events can be held against it."""
         count, first = len(piece.table.rows), self._rows
         columns: dict[str, Any] = {
             "symbol": pl.repeat(self.symbol, count, dtype=pl.String, eager=True),
@@ -304,17 +152,46 @@ class _Snapshots(_Import):
         schema = depth_schema(self.levels)
         frame = schema.check(pl.DataFrame(columns), file=piece.file, first_row=int(piece.table.rows[0]))
         self.tables.append(schema, frame)
-        self.write_quotes(piece, ("asks[0].price", "asks[0].amount", "bids[0].price", "bids[0].amount"))
+        self._write_quotes(piece, ("asks[0].price", "asks[0].amount", "bids[0].price", "bids[0].amount"))
+
+    def _seq(self, count: int) -> Array:
+        self._rows += count
+        return np.arange(self._rows - count, self._rows)
 
 
-class _Incremental(_Import):
-    """`BookEvents` and `Depth`, and `Trades` where they are given."""
+class _ByPiece:
+    """A file whose rows go into the lake as they are read."""
+
+    def __init__(self, file: File, rows: _Rows, write: Callable[[_Rows, Piece], None]) -> None:
+        self.file, self.rows, self.write = file, rows, write
+
+    def run(self) -> None:
+        """Read the file once more and write its rows."""
+        for number, piece in enumerate(self.file.pieces()):
+            if number == 0:
+                self.rows.begin(int(piece.ts[0]))
+            self.write(self.rows, piece)
+
+    def verification(self) -> dict[str, Any]:
+        """Return nothing: there is nothing to hold the rows against."""
+        return {}
+
+    def repairs(self) -> dict[str, int]:
+        """Return what was repaired."""
+        return self.rows.repairs()
+
+
+class _Incremental:
+    """A book of levels, `BookEvents` and `Depth`, and the `Trades` of a second file where there is one."""
+
+    def __init__(self, files: list[File], rows: _Rows) -> None:
+        self.files, self.rows, self.grid = files, rows, rows.grid
 
     def run(self) -> None:
         """Merge the book with its trades, which are read as far as the book has come."""
         self.grouping, self.known, self.merger = _Grouping(self.grid), 0, Merger()
         self._day()
-        self.writer = LevelWriter(self.tables, self.grid, self.files[0].path.name)
+        self.writer = LevelWriter(self.rows.tables, self.grid, self.files[0].path.name)
         trades = self._trades()
         reached = traded = int(np.iinfo(np.int64).min)
         for messages in self._book():
@@ -335,9 +212,9 @@ class _Incremental(_Import):
             at = np.flatnonzero(messages.kind == SNAPSHOT)
             last = max(last, int(messages.ts[: at[0] + 1 if len(at) else None].max(initial=last)))
             if len(at):
-                self.begin(last)
+                self.rows.begin(last)
                 return
-        self.begin(int(next(iter(self.files[-1].pieces())).ts[0]))
+        self.rows.begin(int(next(iter(self.files[-1].pieces())).ts[0]))
 
     def _book(self) -> Iterator[Messages]:
         found = False
@@ -350,7 +227,7 @@ class _Incremental(_Import):
 
     def _trades(self) -> Iterator[Messages]:
         for piece in self.files[1].pieces() if len(self.files) == 2 else ():
-            self.write_trades(piece)
+            self.rows.write_trades(piece)
             signs = piece.signs()
             signed = np.flatnonzero(signs)
             ticks, lots = piece.steps("price", self.grid.tick), piece.steps("amount", self.grid.lot)
@@ -361,10 +238,12 @@ class _Incremental(_Import):
             self.writer.feed(messages)
 
     def verification(self) -> dict[str, Any]:
+        """Return how far book and trades explain each other."""
         return self.writer.verification()
 
     def repairs(self) -> dict[str, int]:
-        return super().repairs() | self.writer.repairs() | {"update before the first snapshot dropped": self.known}
+        """Return what was repaired."""
+        return self.rows.repairs() | self.writer.repairs() | {"update before the first snapshot dropped": self.known}
 
 
 class _Grouping:
@@ -410,4 +289,4 @@ class _Grouping:
         return of_levels(kind, np.zeros(len(first), np.int64), rows[ends, 2], owner, *rows[:, 3:].T)
 
 
-_IMPORTS = {"trades": _Trades, "quotes": _Quotes, "book_snapshot": _Snapshots, "incremental_book_L2": _Incremental}
+_WRITERS = {"trades": _Rows.write_trades, "quotes": _Rows.write_quotes, "book_snapshot": _Rows.write_snapshots}
