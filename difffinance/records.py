@@ -91,9 +91,9 @@ class CostLaw:
     itself, permanent impact `permanent * sigma * v` of price on everything after (linear, so that no round trip
     pays), half of it on the trade itself.
 
-    With a `decay` b (a propagator; `permanent` is then 0) the temporary part is not gone with the trade: it is what a
-    trade spread evenly over one period pays when every bit of it fades with the power `lag ** -b`, and the rest stays
-    in the price for what follows (`market.transient`).
+    With a `decay` b (a propagator: `permanent` is 0, `exponent` 1) the temporary part is not gone with the trade: it
+    is what a trade spread evenly over one period pays when every bit of it fades with the power `lag ** -b`, and the
+    rest stays in the price for what follows (`market.transient`).
     """
 
     kind: Literal["propagator", "metaorder_prior"]
@@ -107,7 +107,7 @@ class CostLaw:
     volume_base: str = ""
     decay: float | None = None
     decay_ci: tuple[float, float] | None = None
-    correlation: float = 0.0  # of the errors of ln(temporary) and exponent
+    correlation: float = 0.0  # of the errors of ln(temporary) and decay
 
     def __str__(self) -> str:
         rest = f"permanent {self.permanent:g} sigma q/V" if self.decay is None else f"fading as lag^-{self.decay:g}"

@@ -156,10 +156,10 @@ def _propagator(found: dict[str, Any]) -> list[str]:
         charged = found["chargeable"]
         law = charged["law"]
         lines.append(
-            f"  as a price list: gamma {law['exponent']:.2f}, decay {law['decay']:.2f}; "
+            f"  as a price list: linear in the rate, decay {law['decay']:.2f}; "
             + (
-                "nearest to the day's own law, in which a round trip earns "
-                f"{charged['round_trip_share']:.0%} of the cost of buying; "
+                "nearest to the day's own law, in which a round trip earns up "
+                f"to {charged['round_trip_share']:.0%} of the cost of buying; "
                 f"R2 {charged['r2']:.3f} -> {charged['r2_charged']:.3f}"
                 if charged["replaced"]
                 else "the day's own law passes both tests"

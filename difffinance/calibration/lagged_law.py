@@ -45,10 +45,10 @@ class LaggedSums:
     square: Array
     total: float  # sum of y squared
 
-    def fit(self, allowed: Array, *, replications: int, rng: np.random.Generator) -> LaggedFit:
-        """Return the best of the `allowed` (A, B) pairs, with c above 0, and its bootstrap."""
-        pairs = np.argwhere(allowed)
-        cross, square = self.cross[allowed], self.square[allowed]  # (pairs, blocks)
+    def fit(self, *, replications: int, rng: np.random.Generator) -> LaggedFit:
+        """Return the best pair, with c above 0, and its bootstrap."""
+        pairs = np.argwhere(np.ones(self.cross.shape[:2], dtype=bool))
+        cross, square = (sums.reshape(len(pairs), -1) for sums in (self.cross, self.square))  # (pairs, blocks)
         blocks = cross.shape[1]
         xy, xx = cross.sum(axis=1), square.sum(axis=1)
         gain = np.where(xy > 0.0, xy**2 / xx, 0.0)
@@ -65,16 +65,24 @@ class LaggedSums:
             ]
         )
         a, b = pairs[best]
-        ends = a in (0, len(self.sizes) - 1) or b in (0, len(self.decays) - 1)
+        ends = _at_end(a, self.sizes) or _at_end(b, self.decays)
         return LaggedFit(
             coefficient=float(xy[best] / xx[best]),
             size_exponent=float(self.sizes[a]),
             decay=float(self.decays[b]),
             r2=float(gain[best] / self.total),
-            at_edge=bool(ends),
+            at_edge=ends,
             draws=draws,
-            resolution=(0.0, 0.5 * float(np.diff(self.sizes)[0]), 0.5 * float(np.diff(self.decays)[0])),
+            resolution=(0.0, 0.5 * _step(self.sizes), 0.5 * _step(self.decays)),
         )
+
+
+def _at_end(index: int, grid: Array) -> bool:
+    return len(grid) > 1 and index in (0, len(grid) - 1)
+
+
+def _step(grid: Array) -> float:
+    return float(grid[1] - grid[0]) if len(grid) > 1 else 0.0
 
 
 def search_law(
@@ -84,23 +92,22 @@ def search_law(
     *,
     sizes: tuple[float, float],
     decays: tuple[float, float],
-    allowed: Callable[[Array, Array], Array],
     replications: int,
     rng: np.random.Generator,
 ) -> LaggedFit:
     """Return the best law in the ranges, on a coarse grid and then on a fine one as wide as the coarse bootstrap.
 
-    `kernel(b)` gives the weights (n,) of lags 0, 1, ...; `allowed(a, b)` tells which pairs of a grid may be taken.
+    `kernel(b)` gives the weights (n,) of lags 0, 1, ...; a range of no width holds its exponent where it is.
     """
     if not y.any() or not quantity.any():
         raise RefusedFit("no flow, or a price that does not move: there is no law with memory to fit.")
     ranges, edge = [sizes, decays], False
     for points in (_COARSE, _FINE):
-        grids = [np.linspace(*each, points) for each in ranges]
+        grids = [np.unique(np.linspace(*each, points)) for each in ranges]
         sums = sum_blocks(y, signed_powers(quantity, grids[0]), kernel, *grids)
-        fit = sums.fit(allowed(grids[0][:, None], grids[1][None, :]), replications=replications, rng=rng)
+        fit = sums.fit(replications=replications, rng=rng)
         edge = edge or (points == _COARSE and fit.at_edge)
-        spans = [(np.quantile(fit.draws[:, i], [0.0005, 0.9995]), np.diff(grids[i - 1])[0]) for i in (1, 2)]
+        spans = [(np.quantile(fit.draws[:, i], [0.0005, 0.9995]), _step(grids[i - 1])) for i in (1, 2)]
         ranges = [
             (max(float(ends[0] - step), low), min(float(ends[1] + step), high))
             for (ends, step), (low, high) in zip(spans, (sizes, decays), strict=True)

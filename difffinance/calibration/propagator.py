@@ -6,7 +6,7 @@ past orders at once, so that the memory of the signs does not enter `G`. If pric
 with g the exponent of the sign autocorrelation: a check, not an input.
 
 In periods, for costs: the same law of the rate of trading in participation units (`market.transient`), fitted to the
-flow in buckets, and held to what can be charged: the pairs (gamma, b) without free bursts or round trips.
+flow in buckets, and held to what can be charged: linear impact, gamma 1, with the decay that then fits best.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,13 +20,11 @@ from difffinance.calibration.lagged_law import LaggedFit, search_law, signed_pow
 from difffinance.calibration.order_flow import aggregate_flow, market_orders, mid_prices, traded_volume
 from difffinance.config import CalibrationConfig
 from difffinance.errors import RefusedFit
-from difffinance.market.transient import Kernel, TransientLaw, nearest_admissible, probe_transient
+from difffinance.market.transient import Kernel, TransientLaw, check_transient, probe_transient
 from difffinance.records import Array, BookDay, CostLaw
 
 _LONGEST = 1000  # lag of the sign autocorrelation, orders
 _GROUPS = 20  # of the jackknife
-_ROOM = 0.016  # round trips need a little more than gamma + b = 1 where the decay is slower than 2 - ln 3 / ln 2
-_SLOW = 0.42
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class ChargedPropagator:
     r2_charged: float
     loss_of_r2: float
     replaced: bool
-    round_trip_share: float  # what the free law would give away, over the cost of buying evenly
+    round_trip_share: float  # what round trips in the free law tend to earn, over the cost of buying
     step_s: float
     n_obs: int
     sigma: float  # of the day, fraction
@@ -100,7 +98,6 @@ def fit_propagator(
         _kernel_of_orders(len(change)),
         sizes=(-0.6, 1.4),
         decays=(-0.4, 1.2),
-        allowed=_anything,
         replications=config.bootstrap,
         rng=rng,
     )
@@ -245,13 +242,12 @@ def fit_charged_propagator(
             change,
             rate,
             kernel,
-            sizes=(0.02, ceiling),
+            sizes=sizes,
             decays=(floor, 0.97),
-            allowed=allowed,
             replications=config.bootstrap,
             rng=rng,
         )
-        for ceiling, floor, allowed in ((1.42, -0.42, _anything), (1.0, 0.0, _chargeable))
+        for sizes, floor in (((0.02, 1.42), -0.42), ((1.0, 1.0), 0.0))
     )
     p_value = _rotation_p_value(change, rate, width, free.size_exponent, free.decay, config.permutations, rng)
     if charged.interval(0)[0] <= 0.0 or p_value > 0.05 or free.at_edge:
@@ -260,8 +256,8 @@ def fit_charged_propagator(
             f"{p_value:.3g}, gamma {free.size_exponent:.2f}, decay {free.decay:.2f} (n {len(change)})."
         )
     as_it_is = TransientLaw(free.coefficient, free.size_exponent, Kernel("power", free.decay))
-    found = probe_transient(as_it_is, rng=np.random.default_rng(0))
-    law = nearest_admissible(TransientLaw(charged.coefficient, charged.size_exponent, Kernel("power", charged.decay)))
+    found = probe_transient(as_it_is)
+    law = check_transient(TransientLaw(charged.coefficient, 1.0, Kernel("power", charged.decay)))
     return ChargedPropagator(
         law=_cost_law(law, charged, day, step, flow),
         free=as_it_is,
@@ -306,16 +302,6 @@ def _kernel_of_buckets(n: int, width: float) -> Any:
     return kernel
 
 
-def _chargeable(sizes: Array, decays: Array) -> Array:
-    """Tell which pairs may be charged: gamma at most 1 and `gamma + b` at least 1, with room where b is small."""
-    room = np.where((decays < _SLOW) & (sizes < 1.0 - 1e-9), _ROOM, 0.0)
-    return (sizes <= 1.0 + 1e-9) & (sizes + decays >= 1.0 + room - 1e-9)
-
-
-def _anything(sizes: Array, decays: Array) -> Array:
-    return np.isfinite(sizes + decays)
-
-
 def _rotation_p_value(
     change: Array, rate: Array, width: float, gamma: float, decay: float, permutations: int, rng: np.random.Generator
 ) -> float:
@@ -334,7 +320,7 @@ def _cost_law(law: TransientLaw, fit: LaggedFit, day: BookDay, step: float, flow
     own = np.array([float(Kernel("power", b).double_integral(1.0)) for b in draws[:, 2]])
     temporary = np.maximum(draws[:, 0] * own, 1e-12)
     low, high = np.quantile(temporary, [0.025, 0.975])
-    varies = np.ptp(draws[:, 1]) > 0.0 and np.ptp(temporary) > 0.0
+    varies = np.ptp(draws[:, 2]) > 0.0 and np.ptp(temporary) > 0.0
     return CostLaw(
         kind="propagator",
         temporary=float(law.amplitude * law.kernel.double_integral(1.0)),
@@ -347,5 +333,5 @@ def _cost_law(law: TransientLaw, fit: LaggedFit, day: BookDay, step: float, flow
         volume_base=day.volume_base,
         decay=law.kernel.decay,
         decay_ci=fit.interval(2),
-        correlation=float(np.corrcoef(np.log(temporary), draws[:, 1])[0, 1]) if varies else 0.0,
+        correlation=float(np.corrcoef(np.log(temporary), draws[:, 2])[0, 1]) if varies else 0.0,
     )

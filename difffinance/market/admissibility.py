@@ -13,14 +13,13 @@ class Admissibility:
     slicing_costs: tuple[float, ...]  # price per unit traded, for each number of slices
     slicing_converges: bool
     round_trip_profit: float  # the best found, price per unit bought; positive means free money
-    round_trip: tuple[float, ...]  # its trades (its rates, for a transient law)
+    round_trip: tuple[float, ...]  # its trades (its rates, for a transient law; none if it is a limit)
     round_trip_share: float = np.nan  # of a transient law: that profit over the cost of buying evenly in the same time
-    free_bursts: bool = False  # of a transient law: the faster a quantity is traded the less it costs, down to nothing
 
     @property
     def admissible(self) -> bool:
         """Tell whether trades may be charged by the law."""
-        return self.slicing_converges and not self.free_money and not self.free_bursts
+        return self.slicing_converges and not self.free_money
 
     @property
     def free_money(self) -> bool:

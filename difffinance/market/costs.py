@@ -73,10 +73,7 @@ def square_root_prior(*, volume_base: str = "") -> CostLaw:
 def check_cost_law(law: object) -> CostLaw:
     """Return `law` if trades may be charged by it; raise `CostLawError` otherwise."""
     if isinstance(law, CostLaw) and law.kind in _KINDS and (law.kind == "propagator") == (law.decay is not None):
-        if law.decay is not None and law.permanent != 0.0:
-            raise CostLawError(
-                f"{law} has both a decay and a permanent part of {law.permanent:g}. Allowed: one of them."
-            )
+        _check_numbers(law)
         return law
     given = f"a CostLaw of kind '{law.kind}'" if isinstance(law, CostLaw) else type(law).__name__
     raise CostLawError(
@@ -85,31 +82,45 @@ def check_cost_law(law: object) -> CostLaw:
     )
 
 
+def _check_numbers(law: CostLaw) -> None:
+    costs = 0.0 <= law.temporary < np.inf and 0.0 <= law.permanent < np.inf and 0.0 < law.exponent < np.inf
+    if not costs or not (law.decay is None or 0.0 <= law.decay < 1.0):
+        raise CostLawError(
+            f"{law} cannot be charged. Allowed: finite numbers, temporary and permanent 0 or more, exponent above 0, "
+            "decay from 0 to below 1."
+        )
+    if law.decay is not None and law.permanent != 0.0:
+        raise CostLawError(f"{law} has both a decay and a permanent part of {law.permanent:g}. Allowed: one of them.")
+    if law.decay is not None and law.exponent != 1.0:
+        raise CostLawError(
+            f"{law} can be milked: only impact linear in the rate may fade (market.transient). Allowed: exponent 1."
+        )
+
+
 def draw_cost_laws(law: CostLaw, rng: np.random.Generator, count: int) -> tuple[CostLaw, ...]:
     """Return laws drawn from the errors that `law` states, normal with its 95% intervals.
 
     Of a prior, temporary, exponent and permanent are independent (no correlation was published), and draws without a
     cost (temporary at or below 0) or with a permanent part below 0 are drawn again. Of a propagator, ln(temporary)
-    and exponent have the stated correlation, and what the decay exceeds `1 - exponent` by is kept, so that a drawn
-    law is as far from free round trips as the fitted one.
+    and decay have the stated correlation, and draws with a decay outside 0 to 1 are drawn again.
     """
     law = check_cost_law(law)
     drawn: list[CostLaw] = []
     while len(drawn) < count:
         z = rng.standard_normal(3)
-        exponent = law.exponent + z[0] * _error(law.exponent_ci)
         if law.decay is None:
-            temporary = law.temporary + z[1] * _error(law.temporary_ci)
+            temporary = law.temporary + z[0] * _error(law.temporary_ci)
+            exponent = law.exponent + z[1] * _error(law.exponent_ci)
             permanent = law.permanent + z[2] * _error(law.permanent_ci)
             if temporary > 0.0 and permanent >= 0.0 and exponent > 0.0:
                 drawn.append(replace(law, temporary=temporary, exponent=exponent, permanent=permanent))
             continue
+        decay = law.decay + z[0] * _error(law.decay_ci or (law.decay, law.decay))
         slope = law.correlation * z[0] + np.sqrt(1.0 - law.correlation**2) * z[1]
         low, high = law.temporary_ci
         temporary = float(law.temporary * np.exp(slope * np.log(high / low) / (2.0 * _NORMAL_975)))
-        decay = 1.0 - exponent + (law.decay - 1.0 + law.exponent)
-        if 0.0 < exponent <= 1.0 and 0.0 <= decay < 1.0:
-            drawn.append(replace(law, temporary=temporary, exponent=exponent, decay=decay))
+        if 0.0 <= decay < 1.0:
+            drawn.append(replace(law, temporary=temporary, decay=decay))
     return tuple(drawn)
 
 

@@ -50,7 +50,7 @@ def check_admissible(law: CostLaw, *, rng: np.random.Generator | None = None) ->
     law = check_cost_law(law)
     rng = np.random.default_rng(0) if rng is None else rng
     if law.decay is not None:
-        check_transient(transient_law(law), rng=rng)
+        check_transient(transient_law(law))
         return law
     found = probe_law(
         lambda v: permanent_impact(law, v, 1.0),

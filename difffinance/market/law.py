@@ -90,7 +90,7 @@ def check_law(law: ImpactLaw, *, rng: np.random.Generator | None = None) -> Impa
             "Allowed: a positive semi-definite matrix."
         )
     if law.transient is not None:
-        check_transient(law.transient, rng=rng)
+        check_transient(law.transient)
     profit = best_round_trip(law, rng=rng)
     if profit > 1e-9:
         raise CostLawError(f"{law} cannot be charged: a round trip earns {profit:.3g} of what its trades cost.")

@@ -3,10 +3,13 @@
 `v` is the rate of trading in participation (fraction of a period's volume) per period and time is in periods, so that
 `dp` is in units of the period's sigma. Rates are constant on intervals; all integrals of the kernel are closed forms.
 
-Power impact with a power-law kernel needs `gamma + b >= 1`: below, a burst costs nothing and round trips pay
-(Gatheral, "No-dynamic-arbitrage and market impact", Quant. Finance 10(7), 2010). A kernel that is bounded at 0 leaves
-bursts free for every gamma below 1, so only linear impact survives there (same paper, section 4). The search for round
-trips does not take either for granted.
+Only linear impact may be charged. A programme traded in 1/m of every slot comes, as the slots get finer, to cost and to
+leave `m^(gamma - 1)` of the even one: its pulses do not feel each other's own cost (G is integrable at 0), only each
+other's mean. So for gamma below 1 whoever buys evenly sells in pulses at the top for nothing, and for gamma above 1
+the pulses push and the even leg is free, whatever the kernel. Gatheral's `gamma + b >= 1` ("No-dynamic-arbitrage and
+market impact", Quant. Finance 10(7), 2010) is necessary; it is not sufficient (Curato, Gatheral & Lillo, "Optimal
+execution with nonlinear transient market impact", Quant. Finance 17(1), 2017). Linear impact with a kernel that is
+convex, falling and not negative pays no round trip (Gatheral, Schied & Slynko, Math. Finance 22(3), 2012).
 """
 
 import math
@@ -25,8 +28,7 @@ from difffinance.records import Array, CostLaw
 KERNELS = ("power", "exponential", "bounded")
 _SLICES = (1, 4, 16, 64, 256, 1024)
 _SPANS = (1e-3, 1e-2, 0.1, 1.0, 10.0)  # of a round trip, over the kernel's own time scale
-_SEARCHED, _LEGS, _CLIMBS = 1000, 12, 100
-_PRECISION = 1e-3  # of the decay exponent that a replacement is raised to
+_LEGS = 16
 _TERMS, _SMALL = 9, 1e-2  # of the power series of a kernel's double integral, and where it is used
 _TWICE = np.array([(k + 1.0) * (k + 2.0) for k in range(_TERMS)])
 _EXPONENTIAL = np.array([(-1.0) ** k / math.factorial(k + 2) for k in range(_TERMS)])
@@ -162,81 +164,47 @@ def _programme(rates: ArrayLike, edges: ArrayLike) -> tuple[Array, Array]:
     return rates, edges
 
 
-def probe_transient(law: TransientLaw, *, rng: np.random.Generator) -> Admissibility:
+def probe_transient(law: TransientLaw) -> Admissibility:
     """Put a transient law through both tests; its power makes them the same at every size.
 
-    Slicing: one unit over one period, traded in the first half of each of N equal slots. Round trips: two legs with
-    and without a pause, on fine grids of their lengths, and many legs, from random starts uphill.
+    Slicing: one unit over one period, traded in the first half of each of N equal slots, must come to cost what it
+    costs evenly; its limit is `2^(gamma - 1)` of that. Round trips: for nonlinear impact the limit of an even leg and
+    a pulsed one; for linear impact, whose cost is a quadratic form, the best of all programmes on even and on
+    shrinking intervals.
     """
     costs = tuple(_sliced_cost(law, n) for n in _SLICES)
     change = np.abs(np.diff(costs))
-    converges = costs[-1] > 0.0 and bool(change[-1] <= max(1e-6 * costs[-1], 0.98 * change[-2]))
-    time = 1.0 / law.kernel.decay if law.kernel.kind == "exponential" and law.kernel.decay else law.kernel.scale
-    spans = (1.0,) if law.kernel.kind == "power" else tuple(time * s for s in _SPANS)
-    found = [trip for span in spans for trip in (_two_legs(law, span), _many_legs(law, span, rng))]
-    share, profit, trades = max(found, key=lambda trip: trip[0])
-    return Admissibility(_SLICES, costs, converges, profit, trades, share, _free_bursts(law))
+    settles = costs[-1] > 0.0 and bool(change[-1] <= max(1e-6 * costs[-1], 0.98 * change[-2]))
+    linear = abs(law.gamma - 1.0) < 1e-9
+    share, profit, trades = _best_linear_trip(law) if linear else _pulsed_trip(law)
+    return Admissibility(_SLICES, costs, settles and linear, profit, trades, share)
 
 
-def _free_bursts(law: TransientLaw) -> bool:
-    """Tell whether the cost of a quantity goes to 0 with the time it is traded in: it is `time^(1 - b - gamma)`."""
-    at_zero = law.kernel.decay if law.kernel.kind == "power" else 0.0
-    return law.gamma + at_zero < 1.0 - 1e-12
-
-
-def check_transient(law: TransientLaw, *, rng: np.random.Generator | None = None) -> TransientLaw:
-    """Return a law that passes both tests; raise `CostLawError` otherwise."""
-    found = probe_transient(law, rng=np.random.default_rng(0) if rng is None else rng)
-    if found.admissible:
+def check_transient(law: TransientLaw) -> TransientLaw:
+    """Return a law that passes both tests (one without amplitude moves nothing); raise `CostLawError` otherwise."""
+    found = probe_transient(law)
+    if law.amplitude == 0.0 or found.admissible:
         return law
-    what = "its cost does not converge under finer slicing"
-    if found.free_bursts:
-        what = "bursts cost nothing (gamma plus the decay at lag 0 is below 1)"
+    what = "its cost does not converge under finer slicing to what the even programme costs"
     if found.free_money:
-        what = f"a round trip earns {found.round_trip_share:.1%} of the cost of buying"
+        legs = "an even leg and one in ever finer pulses" if law.gamma != 1.0 else "the best round trip"
+        what = f"{legs} together earn up to {found.round_trip_share:.1%} of the cost of buying"
     raise CostLawError(
-        f"{law} cannot be charged: {what}. Allowed: a power kernel with gamma + decay of 1 or more, or linear impact; "
-        "nearest_admissible gives the closest."
+        f"{law} cannot be charged: {what}. Allowed: amplitude 0 or more, gamma 1 and a kernel that falls (decay 0 or "
+        "more); nearest_admissible gives the closest."
     )
 
 
 def nearest_admissible(law: TransientLaw) -> TransientLaw:
-    """Return `law` if it passes, else the closest that does, with the cost of one period at 1% participation kept.
+    """Return `law` if it passes, else the linear law of the same kernel with the same cost of 1% in one period.
 
-    A power kernel forgets faster, from `gamma + decay = 1` on until no round trip is found; where bursts are free for
-    every nonlinear impact (exponential and bounded kernels) the impact becomes linear. The loss of fit is measured
-    where data are: `calibration.propagator`.
+    A kernel that grows is held constant. The loss of fit is measured where data are: `calibration.propagator`.
     """
-    if not 0.0 < law.gamma <= 1.0 or law.amplitude <= 0.0:
-        raise CostLawError(
-            f"{law} has no admissible neighbour. Allowed: amplitude above 0, gamma above 0 and at most 1."
-        )
-    if _passes(law):
+    if not 0.0 < law.amplitude < np.inf or not np.isfinite(law.gamma):
+        raise CostLawError(f"{law} has no admissible neighbour. Allowed: amplitude above 0 and a finite gamma.")
+    if probe_transient(law).admissible:
         return law
-    if law.kernel.kind != "power":
-        return _same_cost(law, replace(law, gamma=1.0))
-    low = max(law.kernel.decay, 1.0 - law.gamma)
-    if _passes(_with_decay(law, low)):
-        return _same_cost(law, _with_decay(law, low))
-    high, ceiling = low, 1.0 - _PRECISION
-    while high < ceiling and not _passes(_with_decay(law, high)):
-        low, high = high, min(high + 0.05, ceiling)
-    while high - low > _PRECISION:
-        middle = 0.5 * (low + high)
-        low, high = (low, middle) if _passes(_with_decay(law, middle)) else (middle, high)
-    # A margin: near the boundary the best round trip found depends a little on where the search began.
-    return _same_cost(law, _with_decay(law, min(high + 2.0 * _PRECISION, ceiling)))
-
-
-def _passes(law: TransientLaw) -> bool:
-    return probe_transient(law, rng=np.random.default_rng(0)).admissible
-
-
-def _with_decay(law: TransientLaw, decay: float) -> TransientLaw:
-    return replace(law, kernel=replace(law.kernel, decay=decay))
-
-
-def _same_cost(law: TransientLaw, other: TransientLaw) -> TransientLaw:
+    other = replace(law, gamma=1.0, kernel=replace(law.kernel, decay=max(law.kernel.decay, 0.0)))
     at, edges = [[0.01]], [0.0, 1.0]
     ratio = float(transient_cost(law, at, edges)[0] / transient_cost(other, at, edges)[0])
     return replace(other, amplitude=other.amplitude * ratio)
@@ -249,51 +217,33 @@ def _sliced_cost(law: TransientLaw, slices: int) -> float:
     return float(2.0 * law.impact(2.0) * (slices * cost[1] + (slices - apart / 2.0) @ pairs))
 
 
-def _two_legs(law: TransientLaw, span: float) -> tuple[float, float, tuple[float, ...]]:
-    """Return profit over one-way cost, profit per unit, and the rates and lengths of the best buy, pause, sell."""
-    length = np.geomspace(1e-3, 1.0, 37)  # shorter legs would measure the rounding of the second differences
-    first, pause, second = np.meshgrid(length, np.concatenate([[0.0], length[::6]]), length, indexing="ij")
-    unit = span / (first + pause + second)
-    first, pause, second = first * unit, pause * unit, second * unit
-    cost = law.kernel.double_integral
-    cross = cost(first + pause + second) - cost(pause + second) - cost(first + pause) + cost(pause)
-    buy, sell = law.impact(1.0 / first), law.impact(1.0 / second)
-    profit = -(buy * cost(first) / first + sell * cost(second) / second - buy * cross / second)
-    best = np.unravel_index(np.argmax(profit / _one_way(law, span)), profit.shape)
-    trip = (1.0 / first[best], first[best], pause[best], -1.0 / second[best], second[best])
-    return float(profit[best]) / _one_way(law, span), float(profit[best]), tuple(float(x) for x in trip)
+def _pulsed_trip(law: TransientLaw) -> tuple[float, float, tuple[float, ...]]:
+    """Return what an even leg and a pulsed one tend to earn, over the leg that pays: no finite programme, no rates.
+
+    The unit bought in a short time is sold at the price at its end: `T G_1(T) / G_2(T) - 1` with the kernel's first and
+    second integrals, which is 1 less the exponent of its singularity at 0.
+    """
+    share = 1.0 - law.kernel.decay if law.kernel.kind == "power" else 1.0
+    return share, share * _one_way(law, 1.0), ()
 
 
-def _many_legs(law: TransientLaw, span: float, rng: np.random.Generator) -> tuple[float, float, tuple[float, ...]]:
-    """Return the same for the best of many programmes on even and on shrinking intervals."""
+def _best_linear_trip(law: TransientLaw) -> tuple[float, float, tuple[float, ...]]:
+    """Return profit over one-way cost, profit per unit bought, and rates of the best zero-sum programme found."""
+    time = 1.0 / law.kernel.decay if law.kernel.kind == "exponential" and law.kernel.decay else law.kernel.scale
     best: tuple[float, float, tuple[float, ...]] = (-np.inf, -np.inf, ())
     shrinking = np.cumsum(np.concatenate([[0.0], 0.5 ** np.arange(_LEGS)]))
-    for edges in (np.linspace(0.0, span, _LEGS + 1), span * shrinking / shrinking[-1]):
-        width, pairs = np.diff(edges), _pairs(law, edges)
-        trades = rng.standard_normal((_SEARCHED, _LEGS)) * rng.choice([0.01, 0.1, 1.0], (_SEARCHED, _LEGS))
-        # Sold evenly, or in equal amounts, until some leg, and bought back after it: near to these the best ones lie.
-        later = np.tri(_LEGS, _LEGS, -1)[1:, ::-1]
-        for amount in (np.ones(_LEGS), width):
-            bought = later * amount / (later @ amount)[:, None]
-            sold = (1.0 - later) * amount / ((1.0 - later) @ amount)[:, None]
-            trades = np.concatenate([trades, bought - sold])
-        profit, rates = _profit(law, trades, width, pairs)
-        for step in range(_CLIMBS):
-            top = np.argsort(profit)[-8:]
-            around = np.repeat(rates[top] * width, 16, axis=0)
-            around = around + 0.97**step * rng.standard_normal(around.shape) * (0.5 * np.abs(around) + 0.02)
-            more, more_rates = _profit(law, around, width, pairs)
-            profit, rates = np.concatenate([profit[top], more]), np.concatenate([rates[top], more_rates])
-        k = int(np.argmax(profit))
-        if profit[k] / _one_way(law, span) > best[0]:
-            best = (float(profit[k]) / _one_way(law, span), float(profit[k]), tuple(float(r) for r in rates[k]))
+    zero_sum = np.linalg.svd(np.ones((1, _LEGS)))[2][1:].T  # (N, N - 1), orthonormal
+    for span in (1.0,) if law.kernel.kind == "power" else tuple(time * s for s in _SPANS):
+        for edges in (np.linspace(0.0, span, _LEGS + 1), span * shrinking / shrinking[-1]):
+            width, pairs = np.diff(edges), _pairs(law, edges)
+            form = pairs / width[:, None] / width[None, :]
+            vector = np.linalg.eigh(zero_sum.T @ (form + form.T) @ zero_sum)[1][:, 0]
+            trades = zero_sum @ vector
+            rates = trades / np.clip(trades, 0.0, None).sum() / width
+            profit = -float(_cost(law, rates[None], pairs)[0])
+            if profit / _one_way(law, span) > best[0]:
+                best = (profit / _one_way(law, span), profit, tuple(float(r) for r in rates))
     return best
-
-
-def _profit(law: TransientLaw, trades: Array, width: Array, pairs: Array) -> tuple[Array, Array]:
-    trades = trades - trades.mean(axis=1, keepdims=True)
-    trades = trades / np.clip(trades, 0.0, None).sum(axis=1, keepdims=True)
-    return -_cost(law, trades / width, pairs), trades / width
 
 
 def _one_way(law: TransientLaw, span: float) -> float:

@@ -16,7 +16,7 @@ from difffinance.records import CostLaw
 from tests.backtest.conftest import random_walk
 
 PROPAGATOR = CostLaw(
-    "propagator", 0.5, 0.55, 0.0, (0.3, 0.8), (0.45, 0.65), (0.0, 0.0), "test", decay=0.5, decay_ci=(0.4, 0.6)
+    "propagator", 0.5, 1.0, 0.0, (0.3, 0.8), (1.0, 1.0), (0.0, 0.0), "test", decay=0.5, decay_ci=(0.4, 0.6)
 )
 FREE = {"fee_bps": 0.0, "half_spread_bps": 0.0}
 
@@ -55,9 +55,10 @@ def test_draws_have_the_stated_errors(law):
         assert values.mean() == pytest.approx(getattr(law, name), abs=0.02 * (high - low))
         assert values.std() == pytest.approx((high - low) / 3.92, rel=0.05)
     fading = draw_cost_laws(replace(PROPAGATOR, correlation=-0.8), rng, 4000)
-    found = np.corrcoef([np.log(d.temporary) for d in fading], [d.exponent for d in fading])[0, 1]
+    found = np.corrcoef([np.log(d.temporary) for d in fading], [d.decay for d in fading])[0, 1]
     assert found == pytest.approx(-0.8, abs=0.03)
-    assert all(d.exponent + d.decay == pytest.approx(1.05) for d in fading)
+    assert np.std([d.decay for d in fading]) == pytest.approx(0.2 / 3.92, rel=0.05)
+    assert {d.exponent for d in fading} == {1.0}
 
 
 @pytest.mark.parametrize("fades", [False, True])

@@ -13,7 +13,7 @@ from difffinance.market.law import expected_cost
 from difffinance.market.law_session import law_of, law_of_costs
 
 PRIOR = almgren_prior()
-FADING = replace(PRIOR, kind="propagator", temporary=2.0, exponent=0.8, permanent=0.0, decay=0.3, correlation=0.5)
+FADING = replace(PRIOR, kind="propagator", temporary=2.0, exponent=1.0, permanent=0.0, decay=0.3, correlation=0.5)
 MARKET = MarketConfig(
     mode="law", law=LawConfig(volatility=0.0004, volume=500.0, half_spread_bps=0.0), step_seconds=60.0,
     session_seconds=23400.0, fee_bps=0.0, price_limit=None,
