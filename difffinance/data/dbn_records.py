@@ -42,9 +42,16 @@ def read_header(path: Path, *, limit: int) -> Any:
     return _split(path, limit)[0]
 
 
+def header_error(path: Path, reason: str, word: str, *, limit: int) -> DataError:
+    """Return the refusal of a header for what one word in it says, by the byte at which that stands."""
+    place = _split(path, limit)[1].rfind(word.encode())
+    return DataError(f"{reason} Download it again.", file=path.name, byte=max(place, 0))
+
+
 def record_blocks(path: Path, *, limit: int) -> Iterator[tuple[Array, int]]:
     """Yield records of the file's schema and the byte of the first of them; refuse the first that is none, by byte."""
-    metadata, rest, base, pieces = _split(path, limit)
+    metadata, header, rest, pieces = _split(path, limit)
+    base = len(header)
     rtype, layout = LAYOUTS[str(metadata.schema)]
     done = False
     while not done:
@@ -82,8 +89,8 @@ def read_definitions(path: Path, *, limit: int) -> list[Any]:
     return list(records[1:])
 
 
-def _split(path: Path, limit: int) -> tuple[Any, bytes, int, Iterator[bytes]]:
-    """Return metadata, the bytes read beyond the header, where those begin, and the pieces to come."""
+def _split(path: Path, limit: int) -> tuple[Any, bytes, bytes, Iterator[bytes]]:
+    """Return metadata, the header's bytes, those read beyond it, and the pieces to come."""
     from databento_dbn import DBNDecoder, DBNError
 
     pieces = plain_pieces(path, limit=limit)
@@ -99,4 +106,4 @@ def _split(path: Path, limit: int) -> tuple[Any, bytes, int, Iterator[bytes]]:
         metadata = DBNDecoder().write_and_decode(text[:length])[0]
     except (DBNError, IndexError) as error:
         raise DataError(f"the header cannot be read: {error}.", file=path.name, byte=0) from None
-    return metadata, text[length:], length, pieces
+    return metadata, text[:length], text[length:], pieces

@@ -194,6 +194,17 @@ def test_real_file(shared_data, lake, symbol):
     assert sha256_of(lake.folder("raw") / "csv" / path.name) == sha256_of(path)
 
 
+@pytest.mark.parametrize("name", ["EWG-1d-no-bad-divs", "JENYX-1d-cg-double-count", "KME-MI-1d-bad-div-fixed"])
+def test_local_midnights_are_dates(shared_data, lake, name):
+    path = shared_data / "yfinance_repair_csv" / f"{name}.csv"
+    answer = fetch(lake, path, symbol="ABC")
+    assert [t["part"] for t in answer["tables"]] == ["", "adjusted"]
+    bars = load_bars("ABC", lake=lake).frame
+    with path.open() as stream:
+        dates = [row[0][:10] for row in csv.reader(stream)][1:]
+    assert bars["ts"].dt.strftime("%Y-%m-%dT%H:%M").to_list() == [f"{day}T00:00" for day in dates]
+
+
 def test_has_bars(lake, write):
     assert not has_bars("ABC", lake=lake)
     fetch(lake, write(HEADER + ROWS))

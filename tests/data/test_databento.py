@@ -236,6 +236,24 @@ def test_damaged_files(lake, make_file, tmp_path, official):
     assert not lake.root.exists()
 
 
+FLIPPED = {  # byte of a file of 10 levels: what is said, and the byte that is named
+    152: ("cannot name a table", 150), 185: ("gives 'ESH1' the number", 184), 201: ("gives 'ESH1' the number", 184),
+    184: ("record is of instrument 5482", 206), 210: ("which the header does not name", 206),
+    581: ("which the header does not name", 574),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("at", FLIPPED)
+def test_flipped_byte_is_refused_by_file_and_byte(lake, official, tmp_path, at):
+    raw = bytearray((official / "test_data.mbp-10.v1.dbn").read_bytes())
+    raw[at] ^= 0x01 if at == 184 else 0x15
+    (tmp_path / "flipped.dbn").write_bytes(raw)
+    match, byte = FLIPPED[at]
+    with pytest.raises(DataError, match=f"flipped.dbn, byte {byte}: .*{match}"):
+        fetch(lake, tmp_path / "flipped.dbn")
+    assert not lake.root.exists()
+
+
 def test_questions_that_cannot_be_answered(lake, official):
     with pytest.raises(InputError, match="holds ESM4; there is no ESU4"):
         fetch(lake, official / MBO, symbol="ESU4")

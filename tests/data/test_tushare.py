@@ -65,6 +65,11 @@ BAD = {
     "reference not positive": ((",10.0,0.05,", ",0,0.05,"), "reference is positive"),
     "day twice": (("20240103", "20240104"), "row 3.*duplicated"),
     "low above high": ((",9.9,", ",10.21,"), "row 3.*low is above high"),
+    "impossible high": ((",10.2,9.9,", ",1e30,9.9,"), "row 3: prices of one row"),
+    "impossible reference": ((",10.0,0.05,", ",1e30,0.05,"), "row 3: prices of one row"),
+    "reference of another day": ((",10.0,0.05,", ",10.1,0.05,"), "row 3: change is not close less pre_close"),
+    "impossible volume": ((",1000.5,", ",1e30,"), "row 3: volume is no number below"),
+    "volume a million times too large": ((",1000.5,", ",1000500000,"), "row 3: amount .* is no price near the close"),
     "a field less": ((",1005\n", "\n"), "row 3: has 10 fields"),
 }
 

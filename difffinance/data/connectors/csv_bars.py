@@ -1,8 +1,9 @@
 """csv: daily or intraday bars from one file, in Yahoo's columns or in lower-case ones.
 
 Columns, in any order and case: `date` (or `ts`), open, high, low, close, volume, and maybe `adj close`. Dates are
-`YYYY-MM-DD`; times are ISO 8601, read as UTC when they name no zone, and are the bar's opening. The word `null` or an
-empty field is a missing value. The close is taken as adjusted for splits, as Yahoo's is; where the file has an
+`YYYY-MM-DD`; times are ISO 8601, read as UTC when they name no zone, and are the bar's opening. Times that are all
+midnights in their own zone (`2022-01-03 00:00:00-05:00`) are dates. The word `null` or an empty field is a missing
+value. The close is taken as adjusted for splits, as Yahoo's is; where the file has an
 adjusted close a second table, `adjusted`, holds all prices scaled by it, so that the two never mix.
 """
 
@@ -117,6 +118,10 @@ def _times(column: pl.Series, date_format: str, lines: list[int], file: str) -> 
     )["ts"]
     times = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="ns").dt.convert_time_zone("UTC")
     _refuse_lost(column, times, f"{column.name} must be YYYY-MM-DD or an ISO 8601 time", lines, file)
+    # A day that begins at midnight of its own zone is a date: in UTC it would move with the zone and summer time.
+    local = zoned.str.slice(0, 19).str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False, time_unit="ns")
+    if (local == local.dt.truncate("1d")).all():
+        return local.dt.replace_time_zone("UTC").cast(TIME)
     return times.cast(TIME)
 
 

@@ -25,6 +25,7 @@ from difffinance.data.dbn_records import (
     LAYOUTS,
     SNAPSHOT,
     UNDEFINED_PRICE,
+    header_error,
     read_definitions,
     read_header,
     record_blocks,
@@ -56,9 +57,9 @@ def fetch(request: Request) -> Fetched:
     header = read_header(paths[0], limit=limit)
     if str(header.schema) not in LAYOUTS:
         raise DataError(f"is of schema {header.schema}. Allowed: {', '.join(LAYOUTS)}.", file=paths[0].name)
-    symbol, ids = _instrument(header, request, paths[0].name)
+    symbol, ids, named = _instrument(header, request, paths[0])
     definition = _definition(paths[1], symbol, limit) if len(paths) == 2 else None
-    tick, day = _survey(paths[0], ids, definition, request)
+    tick, day = _survey(paths[0], ids, named, definition, request)
     source = _Source(paths[0], symbol, ids, tick, day, request)
     if str(header.schema) == "mbo":
         tables, repairs, verification = _orders(source)
@@ -84,14 +85,28 @@ def fetch(request: Request) -> Fetched:
     return Fetched(finished, repairs, verification, raw_files=tuple(paths))
 
 
-def _instrument(header: Any, request: Request, file: str) -> tuple[str, Array]:
-    """Return the chosen symbol and the numbers under which it goes in the file."""
-    known = {name: [int(i["symbol"]) for i in spans] for name, spans in header.mappings.items() if spans}
-    wanted = request.options.get("symbol") or (next(iter(known)) if len(known) == 1 else None)
-    if wanted is None or wanted not in known:
+def _instrument(header: Any, request: Request, path: Path) -> tuple[str, Array, Array]:
+    """Return the chosen symbol, the numbers under which it goes in the file, and those of all symbols."""
+    limit = request.config.max_archive_bytes
+    spans = {name: [str(i["symbol"]) for i in own] for name, own in header.mappings.items() if own}
+    for name, words in spans.items():
+        for word in words:
+            if not (word.isascii() and word.isdigit() and int(word) < 1 << 32):
+                reason = f"the header gives {name!r} the number {word!r}. Allowed: whole numbers below 2^32."
+                raise header_error(path, reason, word, limit=limit)
+    wanted = request.options.get("symbol") or (next(iter(spans)) if len(spans) == 1 else None)
+    if wanted is None or wanted not in spans:
         given = "name one with --symbol" if wanted is None else f"there is no {wanted}"
-        raise InputError(f"{file} holds {', '.join(list(known)[:20]) or 'no instrument'}; {given}. Use: {USAGE}.")
-    return check_symbol(wanted), np.unique(known[wanted])
+        raise InputError(f"{path.name} holds {', '.join(list(spans)[:20]) or 'no instrument'}; {given}. Use: {USAGE}.")
+    try:
+        check_symbol(wanted)
+    except InputError as error:
+        raise header_error(path, str(error), wanted, limit=limit) from None
+    return wanted, _numbers(spans[wanted]), _numbers([word for words in spans.values() for word in words])
+
+
+def _numbers(words: list[str]) -> Array:
+    return np.unique(np.array([int(word) for word in words], np.uint32))
 
 
 def _definition(path: Path, symbol: str, limit: int) -> Any:
@@ -145,10 +160,20 @@ class _Source:
                 raise DataError(f"{what}; got {given}.", file=self.path.name, byte=int(place[at[0]]))
 
 
-def _survey(path: Path, ids: Array, definition: Any, request: Request) -> tuple[int, date]:
-    """Return the tick in units of 1e-9 and the day of the first record; this reads the file once."""
+def _survey(path: Path, ids: Array, named: Array, definition: Any, request: Request) -> tuple[int, date]:
+    """Return the tick in units of 1e-9 and the day of the first record; this reads the file once.
+
+    A record of an instrument that the header does not name is damage, not a stranger's: it is refused.
+    """
     step, first = 0, None
-    for records, _ in record_blocks(path, limit=request.config.max_archive_bytes):
+    for records, base in record_blocks(path, limit=request.config.max_archive_bytes):
+        if len(strange := np.flatnonzero(~np.isin(records["instrument_id"], named))):
+            raise DataError(
+                f"the record is of instrument {records['instrument_id'][strange[0]]}, which the header does not name. "
+                f"Allowed: {', '.join(str(i) for i in named[:10])}.",
+                file=path.name,
+                byte=base + int(strange[0]) * records.dtype.itemsize,
+            )
         own = records[np.isin(records["instrument_id"], ids)]
         if len(own):
             first = first or int(own["ts_recv"][0])

@@ -7,8 +7,9 @@ Two layouts, plain or gz, rows in any order, one symbol or several:
 
 Written: Bars, and beside daily ones ReferencePrices: `pre_close` is the exchange's reference price of the day (the
 close before, corrected for rights and dividends), from which price limits are counted. Daily bars lie at midnight UTC
-of the trading date, shorter ones at their opening. Unadjusted prices lie on the grid of 0.01; prices off it are taken
-as front-adjusted, for which limits hold only about.
+of the trading date, shorter ones at their opening. A row that contradicts itself is refused: change that is not close
+less pre_close, money that does not fit volume and price, numbers that no market has. Unadjusted prices lie on the
+grid of 0.01; prices off it are taken as front-adjusted, for which limits hold only about.
 """
 
 import re
@@ -17,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from difffinance.data.bars import VALUES, bars_table, clean_bars
+from difffinance.data.bars import PRICES, VALUES, bars_table, clean_bars
 from difffinance.data.clock import SHANGHAI
 from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, add_repairs, one_word
 from difffinance.data.connectors.csv_bars import bar_interval, read_number, read_text
@@ -29,7 +30,14 @@ TAKES = ("symbol",)
 USAGE = "difffinance fetch tushare PATH [--symbol 600519.SH]"
 LOT = 100  # shares
 _DAILY = ("ts_code", "trade_date", "open", "high", "low", "close", "pre_close", "vol")
+_TOLD = ("change", "amount")  # what daily rows say twice
 _OTHER = ("symbol", "dt", "open", "close", "high", "low", "vol")
+_CENT = 0.011  # rounding of close, pre_close and change together
+_APART = 100  # times, the prices of one row (a first day of trading reached some twenty)
+_PAID_APART = (
+    1000  # times, the mean price paid from the close (front-adjusted prices of thirty years: under two hundred)
+)
+_MOST = 1e13  # shares, above the shares of all companies together
 _INDEX = re.compile(r"000\d{3}\.(SH|XSHG)|399\d{3}\.(SZ|XSHE)")
 
 
@@ -65,7 +73,8 @@ def _read(path: Path, request: Request) -> pl.DataFrame:
     for column, written in ((times, "YYYYMMDD" if daily else "YYYY-MM-DD HH:MM:SS"), (frame[needed[0]], "a name")):
         if len(lost := column.is_null().arg_true()):
             raise DataError(f"{needed[:2]} must be there, time as {written}.", file=path.name, row=lines[int(lost[0])])
-    numbers = {name: read_number(frame[name], lines, path.name) for name in needed[2:]}
+    told = [name for name in _TOLD if daily and name in names]
+    numbers = {name: read_number(frame[name], lines, path.name) for name in (*needed[2:], *told)}
     numbers["volume"] = numbers.pop("vol") * (LOT if daily else 1)
     return pl.DataFrame({"symbol": frame[needed[0]], "ts": times, "line": lines, **numbers}).sort(
         "symbol", "ts", maintain_order=True
@@ -80,6 +89,7 @@ def _tables(rows: pl.DataFrame, symbol: str, path: Path, request: Request) -> tu
     else:
         opening = rows["ts"].dt.offset_by("-" + interval)
         times = opening.dt.replace_time_zone(SHANGHAI).dt.convert_time_zone("UTC")
+    _refuse_impossible(rows, symbol, path.name)
     further = ["pre_close"] if daily else []
     frame = rows.select(times.cast(TIME).alias("ts"), *VALUES, *further)
     tolerance = request.config.range_tolerance
@@ -91,6 +101,30 @@ def _tables(rows: pl.DataFrame, symbol: str, path: Path, request: Request) -> tu
         checked = REFERENCE_PRICES.check(references, file=f"{path.name} ({symbol}, oldest first)")
         tables.append(Table(REFERENCE_PRICES, symbol, checked, metadata))
     return tables, repairs
+
+
+def _refuse_impossible(rows: pl.DataFrame, symbol: str, file: str) -> None:
+    """Refuse by its line the first row whose numbers contradict each other or are of no market."""
+    close, prices = pl.col("close"), [c for c in (*PRICES, "pre_close") if c in rows.columns]
+    apart = pl.max_horizontal(prices) / pl.min_horizontal(prices)
+    bad = {
+        f"prices of one row are more than {_APART} times apart": (pl.min_horizontal(prices) > 0) & (apart > _APART),
+        f"volume is no number below {_MOST:g} shares": (pl.col("volume") >= _MOST) | pl.col("volume").is_nan(),
+    }
+    if "change" in rows.columns:
+        gap = (close - pl.col("pre_close") - pl.col("change")).abs()
+        bad["change is not close less pre_close"] = (pl.col("pre_close") > 0) & ~(gap <= _CENT)
+    if "amount" in rows.columns and not _INDEX.fullmatch(symbol):
+        paid = pl.col("amount") * 1000 / pl.col("volume") / close
+        bad["amount (thousands) over volume is no price near the close"] = (pl.col("volume") > 0) & ~(
+            (paid < _PAID_APART) & (paid > 1 / _PAID_APART)
+        )
+    for what, expression in bad.items():
+        found = rows.filter(expression.fill_null(False))
+        if found.height:
+            row = found.row(0, named=True)
+            given = ", ".join(f"{name}={row[name]}" for name in rows.columns if name not in ("symbol", "line"))
+            raise DataError(f"{what}. Given: {given}. Correct the row or leave it out.", file=file, row=row["line"])
 
 
 def _once_a_day(times: pl.Series) -> bool:
