@@ -15,11 +15,13 @@ from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.floor import ASKED, BOUGHT, BOUGHT_VALUE, SOLD, SOLD_VALUE
 from difffinance.market.handles import Handle
+from difffinance.market.law_session import LawSession
 from difffinance.market.observation import ACTION_INDEX
 from difffinance.market.play import Sums
 from difffinance.records import Array, MarketState
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.batch import by_reason, full_paths, run_session
+from difffinance.simulation.law_log import LawLog
 from difffinance.simulation.players import SeatedAgents, are_scripted
 
 
@@ -112,16 +114,17 @@ def record_in_python(env: MarketEnvironment, agents: Sequence[Agent], seed: int 
 
     An agent that raises does nothing in that step; its failure is counted as `agent_raised`.
     """
-    state = env.reset(seed)
+    state, log = env.reset(seed), LawLog(env) if isinstance(env.session, LawSession) else _BookLog(env)
     info: dict[str, Any] = {}
     notes: list[dict[str, Any]] = []
-    first, opening, done = _snapshot(env, state), opening_orders(env), False
+    first, opening, done = log.snapshot(state), log.opening(), False
     while not done:
         actions = [_ask(agent, state, info) for agent in agents]
         before, unit = state, env.step_volume
         state, rewards, done, info = env.step(actions)
-        notes.append(_note(env, before, rewards, unit) | _snapshot(env, state))
-    return _assemble(env, first, notes, opening)
+        note = log.note(before, rewards, unit)
+        notes.append(note | log.snapshot(state))
+    return _assemble(env, log, first, notes, opening)
 
 
 def _ask(agent: Agent, state: MarketState, info: dict[str, Any]) -> Array | Exception:
@@ -185,51 +188,69 @@ def _whole_lots(market: Array) -> Array:
     return np.sign(market) * np.floor(np.abs(market) + 1e-6)
 
 
-def _snapshot(env: MarketEnvironment, state: MarketState) -> dict[str, Any]:
-    floor, n = env.venue.floor, env.num_agents
-    return {
-        "mid": state.mid,
-        "spread": state.spread,
-        "value": env.value,
-        "depth": state.depth,
-        "wealth": env.wealth,
-        "inventory": floor.inventory[:n] * env.config.lot_size,
-        "cash": floor.cash[:n] * env.venue.money - floor.fees[:n],
-    }
+class _BookLog:
+    """The log of a running `book` market; `law_log.LawLog` is that of the other mode."""
+
+    def __init__(self, env: MarketEnvironment) -> None:
+        self.env = env
+
+    def opening(self) -> Array:
+        return opening_orders(self.env)
+
+    def snapshot(self, state: MarketState) -> dict[str, Any]:
+        env = self.env
+        floor, n = env.venue.floor, env.num_agents
+        return {
+            "mid": state.mid,
+            "spread": state.spread,
+            "value": env.value,
+            "depth": state.depth,
+            "wealth": env.wealth,
+            "inventory": floor.inventory[:n] * env.config.lot_size,
+            "cash": floor.cash[:n] * env.venue.money - floor.fees[:n],
+        }
+
+    def note(self, before: MarketState, rewards: Array, unit: float) -> dict[str, Any]:
+        env = self.env
+        tally, lot = env.venue.floor.tally[: env.num_agents], env.config.lot_size
+        market = env.last_actions[:, ACTION_INDEX["participation"]] * unit
+        return {
+            "asked": tally[:, ASKED] * lot,
+            "bought": tally[:, BOUGHT] * lot,
+            "sold": tally[:, SOLD] * lot,
+            "fill_price": _fill_price(tally, env.config.tick_size),
+            "at_market": _whole_lots(market) * lot,
+            "rewards": rewards,
+            "states": np.array(before.views),
+            "opponents": np.array(before.opponents),
+            "constraints": np.array(before.constraints),
+            "actions": env.last_actions.copy(),
+            "events": env.events.copy(),
+            "fills": env.fills.copy(),
+        }
+
+    def trades(self, notes: list[dict[str, Any]]) -> pl.DataFrame:
+        return _trades(self.env, [note["events"] for note in notes], [note["fills"] for note in notes])
+
+    def fees(self) -> Array:
+        return self.env.venue.floor.fees[: self.env.num_agents].copy()
 
 
-def _note(env: MarketEnvironment, before: MarketState, rewards: Array, unit: float) -> dict:
-    tally, lot = env.venue.floor.tally[: env.num_agents], env.config.lot_size
-    market = env.last_actions[:, ACTION_INDEX["participation"]] * unit
-    return {
-        "asked": tally[:, ASKED] * lot,
-        "bought": tally[:, BOUGHT] * lot,
-        "sold": tally[:, SOLD] * lot,
-        "fill_price": _fill_price(tally, env.config.tick_size),
-        "at_market": _whole_lots(market) * lot,
-        "rewards": rewards,
-        "states": np.array(before.views),
-        "opponents": np.array(before.opponents),
-        "constraints": np.array(before.constraints),
-        "actions": env.last_actions.copy(),
-        "events": env.events.copy(),
-        "fills": env.fills.copy(),
-    }
-
-
-def _assemble(env: MarketEnvironment, first: dict[str, Any], notes: list[dict[str, Any]], opening: Array) -> Episode:
+def _assemble(
+    env: MarketEnvironment, log: _BookLog | LawLog, first: dict[str, Any], notes: list[dict[str, Any]], opening: Array
+) -> Episode:
     logs = ("events", "fills")
     arrays = {name: np.array([note[name] for note in notes]) for name in notes[0] if name not in logs}
     arrays |= {name: np.concatenate([[first[name]], arrays[name]]) for name in first}
     return Episode(
         kinds=env.kinds,
         step_seconds=env.config.step_seconds,
-        trades=_trades(env, [note["events"] for note in notes], [note["fills"] for note in notes]),
+        trades=log.trades(notes),
         refusals=dict(env.refusals),
         opening=opening,
         events=[note["events"] for note in notes],
         fills=[note["fills"] for note in notes],
-        fees=env.venue.floor.fees[: env.num_agents].copy(),
+        fees=log.fees(),
         **arrays,
     )
 

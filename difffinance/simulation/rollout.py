@@ -16,6 +16,7 @@ from difffinance.market.footprint import impact_bps
 from difffinance.records import Array
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
+from difffinance.simulation.audit_law import find_law_violations
 from difffinance.simulation.episode import Episode, record_episode
 
 
@@ -56,7 +57,8 @@ def simulate_market(
         start = time.perf_counter()
         episode = record_episode(env, population)
         seconds += time.perf_counter() - start
-        violations += sum(find_violations(episode, market, agents).values())
+        audit = find_law_violations if market.mode == "law" else find_violations
+        violations += sum(audit(episode, market, agents).values())
         played.append(episode)
         frames.append(episode.frame(run, k))
         for reason, count in episode.refusals.items():
