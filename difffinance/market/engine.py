@@ -15,6 +15,7 @@ from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.auction import indicative, set_phase, uncross
 from difffinance.market.compiled import lean_kernel
+from difffinance.market.depth import recording
 from difffinance.market.layout import (
     ASK,
     BASE,
@@ -81,10 +82,10 @@ def columns(rows: Array) -> Messages:
 
 
 @lean_kernel
-def run_messages(book, messages, start, codes, done, refused, depth):  # type: ignore[no-untyped-def]
+def run_messages(book, messages, start, codes, done, refused, recording):  # type: ignore[no-untyped-def]
     """Process messages of all kinds from `start`; stop before one that needs room; return how far it came.
 
-    `depth` is None or (messages, 2, L, 2) for the depth after each message.
+    `recording` is None or a `Recording` of the depth after each message.
     """
     top = book.top
     for i in range(start, len(messages.kind)):
@@ -105,8 +106,8 @@ def run_messages(book, messages, start, codes, done, refused, depth):  # type: i
         codes[i], done[i] = code, count
         if code != reasons.OK:
             refused[code] += 1
-        if depth is not None:
-            read_depth(book, depth[i])
+        if recording is not None:
+            read_depth(book, recording.rows[i])
     return len(messages.kind)
 
 
@@ -207,10 +208,11 @@ class Book:
         """
         if depth is not None and depth.dtype != np.int64:
             self._check_depth(messages, depth)
+        taken = None if depth is None else recording(depth)
         at, fast = 0, plain(self.tables)
         while True:
             run = run_plain if fast else run_messages
-            at = run(self.tables, messages, at, codes, done, self.refused, depth)
+            at = run(self.tables, messages, at, codes, done, self.refused, taken)
             if at == len(codes):
                 return
             kind, order_id, price = (int(column[at]) for column in (messages.kind, messages.order_id, messages.price))

@@ -9,6 +9,7 @@ import numpy as np
 
 from difffinance.market import reasons
 from difffinance.market.compiled import inlined, lean_kernel, prefetch
+from difffinance.market.depth import begin, change_best, change_level, write_row
 from difffinance.market.layout import (
     ASK,
     BASE,
@@ -58,85 +59,12 @@ def row_of_side(side):  # type: ignore[no-untyped-def]
     return (1 - np.int64(side)) >> 1
 
 
-@inlined
-def copy_row(flat, at, count):  # type: ignore[no-untyped-def]
-    """Write the numbers before place `at` once more behind it."""
-    for j in range(_u(at), _u(at + count)):
-        flat[j] = flat[j - _u(count)]
-
-
 @lean_kernel
-def read_side(levels, bits, base, row, best, flat, at, count):  # type: ignore[no-untyped-def]
-    """Write (price, quantity) of `count` levels of a side, from the best one on, at place `at` of `flat`."""
-    index, width = best, len(levels)
-    for k in range(at, at + 2 * count, 2):
-        flat[k] = flat[k + 1] = 0
-        if 0 <= index < width:
-            flat[k], flat[k + 1] = index + base, levels[index].quantity
-            index = next_down(bits, index - 1) if row == 0 else next_up(bits, index + 1, width)
-
-
-@inlined
-def change_level(levels, bits, base, row, index, flat, at, count):  # type: ignore[no-untyped-def]
-    """Bring one level of a side written at place `at` of `flat` up to date."""
-    price, quantity, end, sign = index + base, levels[_u(index)].quantity, at + 2 * count, 1 - 2 * row
-    worst = np.int64(flat[_u(end - 2)])
-    if worst != 0 and (worst - price) * sign > 0:
-        return  # behind the levels that are written
-    place = at
-    for j in range(_u(at), _u(end), _u(2)):
-        place += 2 * ((flat[j] != 0) & ((flat[j] - price) * sign > 0))
-    found = flat[_u(place)] == price
-    if found and quantity > 0:
-        flat[_u(place + 1)] = quantity
-    elif quantity > 0:
-        for j in range(end - 1, place + 1, -1):
-            flat[_u(j)] = flat[_u(j - 2)]
-        flat[_u(place)], flat[_u(place + 1)] = price, quantity
-    elif found:
-        for j in range(_u(place), _u(end - 2)):
-            flat[j] = flat[j + _u(2)]
-        read_tail(levels, bits, base, row, worst, flat, end - 2)
-
-
-@lean_kernel
-def read_tail(levels, bits, base, row, worst, flat, at):  # type: ignore[no-untyped-def]
-    """Write the level behind price `worst` (0: none was written) at place `at` of `flat`."""
-    if worst == 0:
-        flat[at] = flat[at + 1] = 0
-    else:
-        index, width = worst - base, len(levels)
-        behind = next_down(bits, index - 1) if row == 0 else next_up(bits, index + 1, width)
-        read_side(levels, bits, base, row, behind, flat, at, 1)
-
-
-@inlined
-def write_depth(book, flat, i, count, first, bid, ask, touched, where, swept, swept_best):  # type: ignore[no-untyped-def]
-    """Write the depth after message `i`: as after the one before, but for `touched` at `where` and for `swept`."""
-    base, at = book.top[BASE], np.int64(i) * 4 * count
-    if first:
-        read_side(book.levels[0], book.bits[0], base, 0, bid, flat, at, count)
-        read_side(book.levels[1], book.bits[1], base, 1, ask, flat, at + 2 * count, count)
-    else:
-        copy_row(flat, at, 4 * count)
-        if swept >= 0:
-            side_at, best = at + 2 * count * swept, bid if swept == 0 else ask
-            if best == swept_best:
-                flat[_u(side_at + 1)] = book.levels[swept, best].quantity
-            else:
-                read_side(book.levels[swept], book.bits[swept], base, swept, best, flat, side_at, count)
-        if touched >= 0:
-            change_level(
-                book.levels[touched], book.bits[touched], base, touched, where, flat, at + 2 * count * touched, count
-            )
-
-
-@lean_kernel
-def run_plain(book, messages, start, codes, done, refused, depth):  # type: ignore[no-untyped-def]
+def run_plain(book, messages, start, codes, done, refused, recording):  # type: ignore[no-untyped-def]
     """Process messages from `start`; stop before one that is not plain or needs room; return how far it came.
 
-    `depth` is None or (messages, 2, L, 2): after each message its row is what `read_depth` would give. The row of a
-    message is its forerunner's, changed where the message changed the book; numba leaves all of that out for None.
+    `recording` is None or a `Recording`: after each message its row is what `read_depth` would give. Numba leaves all
+    of that out for None.
     """
     top, orders, fills = book.top, book.orders, book.fills
     kinds, sides, ids, prices, quantities, owners = (
@@ -148,13 +76,11 @@ def run_plain(book, messages, start, codes, done, refused, depth):  # type: igno
     low, high = max(top[LOW], base, 1), min(top[HIGH], base + width - 1)
     known, words, count_of = len(orders) - 1, len(bid_bits), _u(len(kinds))
     last_ahead, i = _u(max(len(kinds) - 1 - _AHEAD, 0)), _u(start)
-    if depth is not None:
-        flat, shown = depth.reshape(-1), depth.shape[2]
-    touched, where, swept, swept_best = -1, 0, -1, 0  # rows that the message before changed, and where
+    if recording is not None:
+        begin(book, recording)
     for i in range(_u(start), count_of):  # type: ignore[assignment]
-        if depth is not None and i > _u(start):
-            write_depth(book, flat, i - _ONE, shown, i == _u(start) + _ONE, bid, ask, touched, where, swept, swept_best)
-            touched = swept = -1
+        if recording is not None and i > _u(start):
+            write_row(recording, np.int64(i) - 1)
         # Orders and their neighbours in the queue are asked for some messages before they are needed.
         ahead = min(i, last_ahead)
         prefetch(orders, ids[ahead + _u(_AHEAD)])
@@ -166,19 +92,20 @@ def run_plain(book, messages, start, codes, done, refused, depth):  # type: igno
                 refused[code] += 1
                 continue
             order = orders[_u(order_id)]
-            index, row = order.price - base, row_of_side(order.side)
+            price, row = order.price, row_of_side(order.side)
+            index = price - base
             level, gone = levels[_u(row * width + index)], order.quantity
-            touched, where = row, index
-            if 0 < quantity < gone:
-                order.quantity -= quantity
-                level.quantity -= quantity
-                codes[i], done[i] = 0, quantity
+            partial = 0 < quantity < gone
+            gone = quantity if partial else gone
+            order.quantity -= gone
+            level.quantity -= gone
+            codes[i], done[i] = 0, gone
+            if recording is not None:
+                change_level(book, recording, row, price, level.quantity)
+            if partial:
                 continue
             before, after = order.previous, order.next
-            order.quantity = 0
-            level.quantity -= gone
             live -= 1
-            codes[i], done[i] = 0, gone
             if before >= 0:
                 orders[_u(before)].next = after
             else:
@@ -216,7 +143,7 @@ def run_plain(book, messages, start, codes, done, refused, depth):  # type: igno
         index, left, row = price - base, quantity, row_of_side(side)
         if (ask <= index) if side > 0 else (bid >= index):
             best = ask if side > 0 else bid
-            swept, swept_best = 1 - row, best
+            first = best
             while left > 0 and ((best <= index) if side > 0 else (best >= index)):
                 level = levels[_u((1 - row) * width + best)]
                 maker = level.first
@@ -242,6 +169,8 @@ def run_plain(book, messages, start, codes, done, refused, depth):  # type: igno
                 ask = best
             else:
                 bid = best
+            if recording is not None:
+                change_best(book, recording, 1 - row, first, best)
             # The next maker is asked for while other messages come.
             if 0 <= best < width:
                 prefetch(orders, np.int64(levels[_u((1 - row) * width + best)].first))
@@ -260,7 +189,6 @@ def run_plain(book, messages, start, codes, done, refused, depth):  # type: igno
             continue
         live += 1
         level = levels[_u(row * width + index)]
-        touched, where = row, index
         order.next = -1
         if level.quantity > 0:
             last = level.last
@@ -277,10 +205,11 @@ def run_plain(book, messages, start, codes, done, refused, depth):  # type: igno
             level.first = order_id
             level.quantity = left
         level.last = order_id
+        if recording is not None:
+            change_level(book, recording, row, price, level.quantity)
     else:
-        if depth is not None and _u(start) < count_of:
-            first = count_of == _u(start) + _ONE
-            write_depth(book, flat, count_of - _ONE, shown, first, bid, ask, touched, where, swept, swept_best)
+        if recording is not None and _u(start) < count_of:
+            write_row(recording, np.int64(count_of) - 1)
         i = count_of
     top[BID], top[ASK], top[LIVE], top[FILLS] = bid, ask, live, count
     top[LOWEST], top[HIGHEST], top[NEXT] = lowest, highest, newest + 1

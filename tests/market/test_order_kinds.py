@@ -313,11 +313,12 @@ def flow(count, seed=3):
     return rows
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.int32])
-def test_recorded_depth_is_the_depth_after_every_message(dtype):
+@pytest.mark.parametrize(("dtype", "shift"), [(np.int64, 0), (np.int32, 0), (np.int64, 1)])
+def test_recorded_depth_is_the_depth_after_every_message(dtype, shift):
     rows, levels = flow(3000), 4
     book, again = Book(capacity=4), Book(capacity=4)
-    depth = np.zeros((len(rows), 2, levels, 2), dtype)
+    # A buffer that does not start at a multiple of 16 bytes is written another way.
+    depth = np.zeros(len(rows) * 4 * levels + shift, dtype)[shift:].reshape(len(rows), 2, levels, 2)
     book.process(columns(rows), np.zeros(len(rows), np.int8), np.zeros(len(rows), np.int64), depth)
     for row, recorded in zip(rows, depth, strict=True):
         again.run(row.reshape(1))
