@@ -138,6 +138,9 @@ class MarketConfig(Branch):
     reopening_seconds: NotNegative = Field(
         60.0, description="of a pause, at its end: orders gather for the reopening auction; before, they are refused"
     )
+    opening_auction_seconds: Annotated[int, Field(ge=0)] = Field(
+        0, description="the day begins so long before the end of the rulebook's opening auction; 0: without it"
+    )
     short_sales_restricted: bool = Field(False, description="Rule 201 was triggered yesterday")
     index_path: tuple[tuple[NotNegative, Positive], ...] = Field(
         (),

@@ -35,19 +35,33 @@ def daily_limits(config: MarketConfig, rulebook: Rulebook, close: Decimal) -> tu
     return None if lower is None or upper is None else (lower, upper)
 
 
-def trading_day(rulebook: Rulebook) -> list[tuple[int, int, int, str]]:
+def trading_day(rulebook: Rulebook, opening: int = 0) -> list[tuple[int, int, int, str]]:
     """Return the stretches of the simulated day: start and end in trading seconds, local start in seconds, kind.
 
-    It begins with the first continuous stretch, leaves breaks out, and ends with the closing auction.
+    It begins with the last `opening` seconds of the opening auction, leaves breaks out, and ends with the closing one.
     """
     day: list[tuple[int, int, int, str]] = []
+    if opening > 0:
+        day.append((0, opening, _opening_ends(rulebook, opening) - opening, "auction"))
     for part in rulebook.sessions:
-        if part.kind == "break" or part.kind == "fixed_price" or (part.kind == "auction" and not day):
+        if part.kind in ("break", "fixed_price") or (part.kind == "auction" and part is rulebook.sessions[0]):
             continue
         start, end = (_seconds(dt.time.fromisoformat(clock)) for clock in (part.start, part.end))
         at = day[-1][1] if day else 0
         day.append((at, at + end - start, start, part.kind))
     return day
+
+
+def _opening_ends(rulebook: Rulebook, opening: int) -> int:
+    first = rulebook.sessions[0] if rulebook.sessions else None
+    start, end = (0, 0) if first is None else (_seconds(dt.time.fromisoformat(at)) for at in (first.start, first.end))
+    if first is None or first.kind != "auction" or opening > end - start:
+        length = end - start if first is not None and first.kind == "auction" else 0
+        raise InputError(
+            f"market.opening_auction_seconds is {opening}; the opening auction of {rulebook.name} takes {length} s. "
+            f"Allowed: 0 to {length}."
+        )
+    return end
 
 
 def local_time(day: list[tuple[int, int, int, str]], second: int) -> dt.time:
@@ -59,7 +73,8 @@ def local_time(day: list[tuple[int, int, int, str]], second: int) -> dt.time:
 
 def supervise(config: MarketConfig) -> dict[str, Array]:
     """Return the arrays of a session's supervision by their names in `floor.Floor`."""
-    rulebook = rulebook_of(config)
+    rulebook, opening = rulebook_of(config), config.opening_auction_seconds
+    day = trading_day(rulebook, opening)
     rules, session = np.zeros(s.RULES, np.int64), np.zeros(s.SESSION, np.int64)
     rules[[s.LEAST, s.STEP, s.MOST, s.MOST_MARKET]] = 1, 1, s.FOREVER, s.FOREVER
     session[[s.UNTIL, s.RESUME, s.MEAN_COUNT, s.LOWEST_TRADE]] = s.FOREVER, s.FOREVER, 1, s.FOREVER
@@ -69,13 +84,7 @@ def supervise(config: MarketConfig) -> dict[str, Array]:
             "session": session,
             "paid_on": np.zeros(1, np.int64),
         }
-    if rulebook.pauses and config.listing_day is not None and config.listing_day <= rulebook.pauses.days:
-        raise InputError(
-            f"market.listing_day {config.listing_day}: pauses of new listings of {rulebook.name} are not simulated. "
-            f"Allowed: {rulebook.pauses.days + 1} and later, or none."
-        )
     tick, close = exact(config.tick_size), int(exact(config.start_price) / exact(config.tick_size))
-    day = trading_day(rulebook)
     _set_day(rules, config, rulebook, day)
     _set_lots(rules, config, rulebook)
     _set_fees(rules, config, rulebook.fee_table)
@@ -87,12 +96,15 @@ def supervise(config: MarketConfig) -> dict[str, Array]:
     _set_band(rules, config, rulebook)
     session[[s.LAST, s.MEAN_SUM, s.MEAN_SET]] = close, close, -s.HOLD_SECONDS
     session[s.UNTIL] = rules[s.CLOSING]
+    if opening > 0:
+        session[[s.UNTIL, s.RESUME]] = 0, opening * NANOSECONDS
     session[s.RESTRICTED] = bool(rulebook.short_fall) and config.short_sales_restricted
     tables = [
         (s.TICKS, None, tick_steps(rulebook, tick)),
         (s.WINDOWS, s.WINDOW_ROWS, band_windows(rulebook, day, exact(config.start_price))),
         (s.BREAKER, s.LEVELS, _breaker(rulebook, day)),
         (s.INDEX, s.INDEX_ROWS, _index_path(config)),
+        (s.LISTING, s.LISTING_LEVELS, _listing(rules, config, rulebook)),
     ]
     return {"rules": _pack(rules, tables), "session": session, "paid_on": np.zeros(4096, np.int64)}
 
@@ -113,7 +125,7 @@ def _set_day(rules: Array, config: MarketConfig, rulebook: Rulebook, day: list[t
             f"market.session_seconds is {config.session_seconds:g}, longer than the trading day of {rulebook.name}. "
             f"Allowed: up to {length}."
         )
-    auction = next((start for start, _, _, kind in day if kind == "auction"), length)
+    auction = day[-1][0] if day[-1][3] == "auction" else length
     state = rulebook.limit_state
     rules[[s.CLOSING, s.END]] = auction * NANOSECONDS, length * NANOSECONDS
     rules[s.STATE_NS] = (state.state_seconds if state else 0) * NANOSECONDS
@@ -212,6 +224,14 @@ def _breaker(rulebook: Rulebook, day: list[tuple[int, int, int, str]]) -> Array:
             until = (start + local - clock) * NANOSECONDS
         rows.append((_shares(level.fraction), _span(level.minutes), until, _span(level.later)))
     return np.array(rows, np.int64)
+
+
+def _listing(rules: Array, config: MarketConfig, rulebook: Rulebook) -> Array:
+    pauses = rulebook.pauses
+    if pauses is None or config.listing_day is None or config.listing_day > pauses.days:
+        return np.zeros(0, np.int64)
+    rules[s.LISTING_NS] = _span(pauses.minutes)
+    return np.array([_shares(threshold) for threshold in pauses.thresholds], np.int64)
 
 
 def _index_path(config: MarketConfig) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from difffinance.market import reasons
 from difffinance.market.compiled import lean_kernel, sealed
-from difffinance.market.layout import BASE, FILLS, WIDTH, tables_of
+from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.matching import (
     CANCEL,
     IMMEDIATE,
@@ -126,10 +126,11 @@ def refusal(floor, seat, kind, side, price, quantity):  # type: ignore[no-untype
         return reasons.POSITION_LIMIT
     if side < 0 and limits[T_PLUS_ONE] and quantity + resting > held - floor.bought_today[seat]:
         return reasons.NOT_SELLABLE
-    mid = floor.marks[MID]
-    wealth = floor.cash[seat] + held * mid - floor.fees[seat] / rates[MONEY]
-    if abs(after) > abs(held) and abs(after) * mid > rates[LEVERAGE] * wealth:
-        return reasons.LEVERAGE
+    if abs(after) > abs(held):
+        mid = floor.marks[MID]
+        wealth = floor.cash[seat] + held * mid - floor.fees[seat] / rates[MONEY]
+        if abs(after) * mid > rates[LEVERAGE] * wealth:
+            return reasons.LEVERAGE
     return reasons.OK
 
 
@@ -166,7 +167,7 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
         if code == reasons.OK and not 0 <= price - floor.top[BASE] < floor.top[WIDTH]:
             code = reasons.PRICE_SPAN
     if code == reasons.OK:
-        code, done = place(tables_of(floor), kind, order_id, side, price, quantity, NONE, owner)
+        code, done = place(floor, kind, order_id, side, price, quantity, NONE, owner)
         settle(floor, first, side)
         left = floor.orders[order_id].quantity
         floor.resting[owner, 0 if side > 0 else 1] += left

@@ -45,7 +45,6 @@ from difffinance.market.layout import (
     next_up,
     note,
     open_quantity,
-    tables_of,
     take,
     write_fill,
 )
@@ -261,25 +260,13 @@ def enter(book, kind, order_id, limit, quantity, display):  # type: ignore[no-un
 
 
 @inlined
-def place_limit(book, order_id, side, price, quantity, owner):  # type: ignore[no-untyped-def]
-    """Process a limit order; return (reason, filled). `ready` must have said yes."""
-    return place(tables_of(book), LIMIT, order_id, side, price, quantity, 0, owner)
-
-
-@inlined
-def place_market(book, order_id, side, quantity, owner):  # type: ignore[no-untyped-def]
-    """Process a market order; return (reason, filled)."""
-    return place(tables_of(book), MARKET, order_id, side, 0, quantity, 0, owner)
-
-
-@inlined
 def cancel(book, order_id, quantity):  # type: ignore[no-untyped-def]
     """Take `quantity` (0: all) off a resting order, which keeps its priority; return (reason, cancelled)."""
     if quantity < 0:
         return reasons.BAD_QUANTITY, 0
     if order_id < 0 or order_id >= len(book.orders) or book.orders[order_id].quantity == 0:
         return reasons.UNKNOWN_ORDER, 0
-    return _OK, withdraw_from(tables_of(book), order_id, quantity)
+    return _OK, withdraw_from(book, order_id, quantity)
 
 
 @lean_kernel

@@ -8,7 +8,7 @@ import numpy as np
 
 from difffinance.market.auction import uncross
 from difffinance.market.compiled import lean_kernel, sealed
-from difffinance.market.layout import FILLS, tables_of
+from difffinance.market.layout import FILLS
 from difffinance.market.layout import PHASE as BOOK_PHASE
 from difffinance.market.matching import AUCTION, CONTINUOUS
 from difffinance.market.matching import HALTED as BOOK_HALTED
@@ -37,6 +37,8 @@ from difffinance.market.supervision import (
     LEVELS,
     LIMIT_STATE,
     LIMIT_STATES,
+    LISTING_LEVELS,
+    LISTING_NS,
     MEAN_COUNT,
     MEAN_SET,
     MEAN_SUM,
@@ -56,8 +58,10 @@ from difffinance.market.supervision import (
     UNTIL,
     at_limit,
     breaker_call,
+    listing_call,
     next_second,
     note_trades,
+    place_of,
 )
 
 
@@ -98,6 +102,7 @@ def look_around(floor, ts, first):  # type: ignore[no-untyped-def]
     if top[FILLS] > first:
         note_trades(rules, session, floor.fills, first, top[FILLS])
         heed_breaker(floor, ts)
+        heed_listing(floor, ts)
     limit = session[PHASE] <= LIMIT_STATE and at_limit(rules, session, top)
     if session[PHASE] == OPEN and limit:
         session[LIMIT_STATES] += 1
@@ -115,6 +120,14 @@ def heed_breaker(floor, ts):  # type: ignore[no-untyped-def]
         length = breaker_call(rules, session, ts)
         if length != 0:
             pause(floor, ts, ts + length if length > 0 else FOREVER)
+
+
+@lean_kernel
+def heed_listing(floor, ts):  # type: ignore[no-untyped-def]
+    """Pause a new listing without limits that has gone too far from its opening price."""
+    rules, session = floor.rules, floor.session
+    if rules[LISTING_LEVELS] > 0 and session[PHASE] == OPEN and listing_call(rules, session):
+        pause(floor, ts, ts + rules[LISTING_NS])
 
 
 @lean_kernel
@@ -142,7 +155,7 @@ def change_phase(floor, ts, first):  # type: ignore[no-untyped-def]
         enter_phase(floor, ts, CLOSING_AUCTION, rules[END], first)
     elif phase == LIMIT_STATE:
         pause(floor, ts, ts + rules[PAUSE_NS])
-    elif phase == PAUSED:
+    elif phase in (OPEN, PAUSED):  # an open market is due to change before its close where it begins with an auction
         enter_phase(floor, ts, REOPENING, session[RESUME], first)
     else:
         reopen(session, floor.marks)
@@ -159,7 +172,7 @@ def trade_auction(floor):  # type: ignore[no-untyped-def]
             order = floor.orders[order_id]
             floor.resting[order.owner, row] -= order.quantity
             order_id = np.int64(order.next)
-    uncross(tables_of(floor), floor.session[LAST])
+    uncross(floor, floor.session[LAST])
     settle(floor, first, 0)
     note_trades(floor.rules, floor.session, floor.fills, first, floor.top[FILLS])
     mark(floor)
@@ -168,12 +181,12 @@ def trade_auction(floor):  # type: ignore[no-untyped-def]
 @lean_kernel
 def reopen(session, marks):  # type: ignore[no-untyped-def]
     """Start the five minutes of the moving bands anew: from the auction's price, or from the mid where none traded."""
-    traded = session[20 + 3 * (session[SECOND] % SPAN) + 1]
+    traded = session[place_of(session[SECOND]) + 1]
     session[MEAN_SUM], session[MEAN_COUNT], session[MEAN_SET] = session[LAST], 1, session[SECOND]
     if traded == 0:
         session[MEAN_SUM], session[MEAN_COUNT] = marks[LAST_BID] + marks[LAST_ASK], 2
     for k in range(SPAN):
-        session[20 + 3 * k] = session[21 + 3 * k] = 0
+        session[place_of(k)] = session[place_of(k) + 1] = 0
     session[ROLL_SUM] = session[ROLL_COUNT] = session[BAND_LOW] = session[BAND_HIGH] = 0
 
 

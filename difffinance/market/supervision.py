@@ -14,25 +14,29 @@ from difffinance.market.layout import ASK, BASE, BID, WIDTH, next_down, next_up
 from difffinance.market.matching import LIMIT
 
 # Places in `rules`: lots; order price band; moving band; spans of time, ns; breaker; short sales; the day, ns; fees;
-# first place and rows of each table.
+# pauses of a new listing (length in ns); first place and rows of each table.
 (ACTIVE, LEAST, STEP, MOST, MOST_MARKET, COLLAR, COLLAR_TICKS, BAND, BAND_WIDTH, BAND_CENTS, CENTS, PER_TICKS, STATE_NS,
  PAUSE_NS, REOPENING_NS, COOLING_NS, RISES, CLOSE, SHORT_FALL, CLOSING, END, FEE_ITEMS, COMMISSION, LEAST_COMMISSION,
- STAMP_BUY, STAMP_SELL, STAMP_STEP, HANDLING, MANAGEMENT, TRANSFER, MONEY_CENTS, PER_MONEY, TICKS, WINDOWS,
- WINDOW_ROWS, BREAKER, LEVELS, INDEX, INDEX_ROWS) = range(39)  # fmt: skip
-RULES = 39
+ STAMP_BUY, STAMP_SELL, STAMP_STEP, HANDLING, MANAGEMENT, TRANSFER, MONEY_CENTS, PER_MONEY, LISTING_NS, TICKS, WINDOWS,
+ WINDOW_ROWS, BREAKER, LEVELS, INDEX, INDEX_ROWS, LISTING, LISTING_LEVELS) = range(42)  # fmt: skip
+RULES = 42
 NO_BAND, MEAN_BAND, TRADE_BAND = range(3)  # values of BAND
 # Columns of the tables: price steps (up to and at this price, step); windows of the moving band (from, to, factor);
-# levels of the breaker (-1 ns: to the close); path of an index (ns, millionths of its previous close).
+# levels of the breaker (-1 ns: to the close); path of an index (ns, millionths of its previous close); thresholds of a
+# new listing's pauses.
 BREAKER_FALL, BREAKER_NS, BREAKER_UNTIL, BREAKER_LATER = range(4)
 
 # Places in `session`: phase, when it is due to change, end of a pause; second of the day; last trade, lowest trade;
 # moving band (0: none) and what it is around, a sum over a count; when that was set; end of a cooling-off; highest
 # breaker level so far; whether short sales are restricted; sums of the last five minutes; row of the index path;
-# tallies; then three numbers a second (sum and count of trade prices, last price).
+# tallies; opening price and highest threshold so far of a new listing; then three numbers a second (sum and count of
+# trade prices, last price).
 (PHASE, UNTIL, RESUME, SECOND, LAST, LOWEST_TRADE, BAND_LOW, BAND_HIGH, MEAN_SUM, MEAN_COUNT, MEAN_SET, COOLING_UNTIL,
- FIRED, RESTRICTED, ROLL_SUM, ROLL_COUNT, INDEX_AT, HALTS, COOLINGS, LIMIT_STATES) = range(20)  # fmt: skip
+ FIRED, RESTRICTED, ROLL_SUM, ROLL_COUNT, INDEX_AT, HALTS, COOLINGS, LIMIT_STATES, FIRST_TRADE,
+ PAUSED_AT) = range(22)  # fmt: skip
 SPAN = 301  # seconds kept: the present one and the five minutes before
-SESSION = 20 + 3 * SPAN
+SCALARS = 22
+SESSION = SCALARS + 3 * SPAN
 # Values of PHASE. Continuous trading goes on in a limit state; orders gather in the two auctions.
 OPEN, LIMIT_STATE, REOPENING, CLOSING_AUCTION, PAUSED, CLOSED = range(6)
 
@@ -50,10 +54,16 @@ def tick_at(rules, price):  # type: ignore[no-untyped-def]
     return rules[row + 1]
 
 
+@inlined
+def is_multiple(number, step):  # type: ignore[no-untyped-def]
+    """Return whether a number is a multiple of `step`; most steps are 1, and a division costs as much as an order."""
+    return step == 1 or number % step == 0
+
+
 @lean_kernel
 def lot_allowed(rules, side, quantity, held):  # type: ignore[no-untyped-def]
     """Return whether the size of an order is allowed; `held` is what the seller has left to sell."""
-    if quantity >= rules[LEAST] and quantity % rules[STEP] == 0:
+    if quantity >= rules[LEAST] and is_multiple(quantity, rules[STEP]):
         return True
     if side > 0 or quantity > held:
         return False
@@ -84,11 +94,12 @@ def fee_cents(rules, side, value):  # type: ignore[no-untyped-def]
         return 0
     money, unit = value * rules[MONEY_CENTS], rules[PER_MONEY] * FEE_UNIT
     stamp = money * (rules[STAMP_BUY] if side > 0 else rules[STAMP_SELL])
-    step = rules[STAMP_STEP]
-    duty = half_up(stamp, unit) if step == 0 else -(-stamp // (unit * step)) * step
-    total = duty + max(half_up(money * rules[COMMISSION], unit), rules[LEAST_COMMISSION])
-    for item in (HANDLING, MANAGEMENT, TRANSFER):
-        total += half_up(money * rules[item], unit)
+    step, total = rules[STAMP_STEP], 0
+    if stamp > 0:
+        total = half_up(stamp, unit) if step == 0 else -(-stamp // (unit * step)) * step
+    for item in (COMMISSION, HANDLING, MANAGEMENT, TRANSFER):
+        charged = half_up(money * rules[item], unit) if rules[item] > 0 else 0  # a division costs as much as an order
+        total += max(charged, rules[LEAST_COMMISSION]) if item == COMMISSION else charged
     return total
 
 
@@ -138,7 +149,7 @@ def venue_refusal(floor, ts, kind, side, price, quantity, held, owned):  # type:
         return reasons.HALTED
     if quantity <= 0 or (kind == LIMIT and price <= 0):
         return reasons.OK  # the book says what is wrong
-    if kind == LIMIT and price % tick_at(rules, price) != 0:
+    if kind == LIMIT and not is_multiple(price, tick_at(rules, price)):
         return reasons.TICK_SIZE
     if quantity > (rules[MOST] if kind == LIMIT else rules[MOST_MARKET]):
         return reasons.MAX_ORDER
@@ -161,8 +172,8 @@ def venue_refusal(floor, ts, kind, side, price, quantity, held, owned):  # type:
         if (kind == LIMIT and beyond) or (trades and not low <= best <= high):
             return reasons.MOVING_BAND
         return reasons.OK
-    worst = worst_price(top, floor.levels, floor.bits, side, quantity, limit)
-    if worst == 0 or low <= worst <= high:
+    best, worst = best_of(top, -side), worst_price(top, floor.levels, floor.bits, side, quantity, limit)
+    if worst == 0 or (low <= min(best, worst) and max(best, worst) <= high):
         return reasons.OK
     if session[COOLING_UNTIL] <= ts:
         session[COOLING_UNTIL] = ts + rules[COOLING_NS]
@@ -173,13 +184,15 @@ def venue_refusal(floor, ts, kind, side, price, quantity, held, owned):  # type:
 @inlined
 def place_of(second):  # type: ignore[no-untyped-def]
     """Return where the three numbers of a second lie in `session`."""
-    return 20 + 3 * (second % SPAN)
+    return SCALARS + 3 * (second % SPAN)
 
 
 @lean_kernel
 def note_trades(rules, session, fills, start, stop):  # type: ignore[no-untyped-def]
     """Remember the fills from `start` to `stop`: last and lowest price, sums of the last five minutes."""
     at = place_of(session[SECOND])
+    if session[FIRST_TRADE] == 0 and stop > start:
+        session[FIRST_TRADE] = fills[start].price
     for i in range(start, stop):
         price = fills[i].price
         session[at] += price
@@ -274,3 +287,15 @@ def breaker_call(rules, session, ts):  # type: ignore[no-untyped-def]
             session[FIRED] = number
             return length
     return np.int64(0)
+
+
+@lean_kernel
+def listing_call(rules, session):  # type: ignore[no-untyped-def]
+    """Return whether a new listing pauses now; the threshold counts as reached, with those below it."""
+    first, last = session[FIRST_TRADE], session[LAST]
+    for number in range(rules[LISTING_LEVELS], session[PAUSED_AT], -1):
+        move = rules[rules[LISTING] + number - 1]
+        if last * ONE >= first * (ONE + move) or last * ONE <= first * (ONE - move):
+            session[PAUSED_AT] = number
+            return True
+    return False

@@ -25,10 +25,12 @@ class VenueAudit:
         self.rulebook = get_rulebook(market.rulebook, market.date)
         self.tick, self.close = exact(market.tick_size), exact(market.start_price)
         self.daily = daily_limits(market, self.rulebook, self.close)
-        self.day = trading_day(self.rulebook)
+        self.day = trading_day(self.rulebook, market.opening_auction_seconds)
         self.phase, self.since, self.resume = OPEN, 0, 0
         self.last, self.low = self.close, self.close
         self.fired: list[Halt] = []
+        self.opening: Decimal | None = None
+        self.paused: list[Halt] = []  # of a new listing
         self.trades: deque[tuple[int, Decimal]] = deque()
         self.lasts: deque[tuple[int, Decimal]] = deque([(-1, self.close)])
         self.second, self.mean, self.mean_set = 0, Fraction(self.close), -30
@@ -76,7 +78,11 @@ class VenueAudit:
             self.check(self.phase == OPEN and self._at_limit(), "limit state without a reason")
         elif phase == REOPENING:
             opening = round(self.market.reopening_seconds * _SECOND)
-            self.check(ts == max(self.since, self.resume - opening), "reopening auction at another time")
+            if self.phase == OPEN:
+                self.resume = self.market.opening_auction_seconds * _SECOND
+                self.check(ts == 0 < self.resume, "an opening auction at another time")
+            else:
+                self.check(ts == max(self.since, self.resume - opening), "reopening auction at another time")
         elif phase == OPEN and self.phase == REOPENING:
             self.check(ts == self.resume, "trading resumed at another time")
         elif phase == CLOSED:
@@ -137,6 +143,7 @@ class VenueAudit:
             return
         if self.band is not None and not auction:
             self.check(self.band[0] <= money <= self.band[1], "a trade outside the moving band")
+        self.opening = money if self.opening is None else self.opening
         self.trades.append((ts, money))
         self.lasts.append((ts, money))
         self.last, self.low = money, min(self.low, money)
@@ -148,6 +155,7 @@ class VenueAudit:
             return
         if self.traded:
             self._heed_breaker(ts)
+            self._heed_listing(ts)
         self.traded = False
         if not self.owed and self.phase == OPEN and self._at_limit():
             self.owed = f"limit state at {ts}"
@@ -166,6 +174,17 @@ class VenueAudit:
             self.resume = ts + int(halt.minutes) * 60 * _SECOND if halt.minutes != "close" else 0
             self.owed = f"pause at {ts}"
 
+    def _heed_listing(self, ts: int) -> None:
+        """Note whether a new listing without limits has gone so far from its opening price that it pauses."""
+        if self.owed or self.opening is None or self.market.listing_day is None:
+            return
+        clock, day = local_time(self.day, ts // _SECOND), self.market.listing_day
+        halt = self.rulebook.stock_pause(self.opening, self.last, clock, listing_day=day, fired=self.paused)
+        if halt is not None:
+            self.paused.append(halt)
+            self.resume = ts + int(halt.minutes) * 60 * _SECOND
+            self.owed = f"pause at {ts}"
+
     def refused(self, ts: int, code: int) -> None:
         """Let the time of a refused message pass; in Hong Kong it may have started a cooling-off."""
         self.carry_on(ts)
@@ -174,7 +193,7 @@ class VenueAudit:
             self.cooling_until = ts + cooling * _SECOND
 
     def _at_limit(self) -> bool:
-        if self.band is None:
+        if self.band is None or self.rulebook.limit_state is None:
             return False
         bid, ask = self.book.best_bid, self.book.best_ask
         lower, upper = -(-self.band[0] // self.tick), self.band[1] // self.tick

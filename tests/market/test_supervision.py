@@ -102,6 +102,34 @@ def test_the_breaker_calls_as_the_rulebook_does(rulebook, fired):
         assert tables["session"][s.FIRED] == (fired if halt is None else halt.level)
 
 
+@pytest.mark.parametrize("fired", [0, 1, 2])
+@pytest.mark.parametrize(("rulebook", "day"), [("cn.main", 5), ("cn.main", 6), ("cn.bse", 1), ("cn.bse", 2)])
+def test_a_new_listing_pauses_as_the_rulebook_says(rulebook, day, fired):
+    tables, book = supervise(market(rulebook, listing_day=day)), get_rulebook(rulebook, DAY)
+    rng, answers = np.random.default_rng(4), set()
+    for last in [700, 701, 1300, 1299, 1600, 1599, 400, 401, *rng.integers(200, 2000, 100).tolist()]:
+        tables["session"][[s.LAST, s.FIRST_TRADE, s.PAUSED_AT]] = last, 1000, fired
+        halt = book.stock_pause("10", Decimal(last) / 100, "10:00", listing_day=day, fired=range(1, fired + 1))
+        assert bool(s.listing_call(tables["rules"], tables["session"])) == (halt is not None)
+        assert tables["session"][s.PAUSED_AT] == (fired if halt is None else halt.level)
+        assert halt is None or tables["rules"][s.LISTING_NS] == halt.minutes * 60 * s.SECOND_NS
+        answers.add(halt is not None)
+    assert answers == ({True, False} if day <= book.pauses.days and fired < 2 else {False})
+
+
+def test_the_day_may_begin_with_the_opening_auction():
+    day = trading_day(get_rulebook("cn.main", DAY), 600)
+    assert [(start, end, kind) for start, end, _, kind in day] == [
+        (0, 600, "auction"), (600, 7800, "continuous"), (7800, 14820, "continuous"), (14820, 15000, "auction")
+    ]  # fmt: skip
+    assert [str(local_time(day, second)) for second in (0, 600, 7800)] == ["09:15:00", "09:30:00", "13:00:00"]
+    for rulebook in ("us.tier1", "jp"):
+        with pytest.raises(InputError, match="takes 0 s"):
+            supervise(market(rulebook, opening_auction_seconds=1))
+    tables = supervise(market("cn.main", opening_auction_seconds=300))
+    assert tables["rules"][s.CLOSING] == 14_520 * s.SECOND_NS
+
+
 def test_whole_lots():
     rules, _ = rules_of("cn.main")
     assert [s.whole_lots(rules, 1, q, 0) for q in (99, 100, 250)] == [0, 100, 200]
@@ -116,8 +144,8 @@ def test_whole_lots():
         ({"session_seconds": 23400}, "longer than the trading day"),
         ({"tick_size": 0.004, "start_price": 9.996}, "price step"),
         ({"lot_size": 30.0}, "lot_size"),
+        ({"opening_auction_seconds": 601}, "cn.main takes 600 s"),
         ({"fee_bps": 0.00001}, "too fine"),
-        ({"listing_day": 5}, "pauses of new listings"),
         ({"index_path": ((5.0, 1.0),)}, "start at second 0"),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from difffinance.config import AgentsConfig, FlowConfig, MarketConfig
+from difffinance.market import reasons
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.settlement import PHASE_CHANGE
 from difffinance.market.supervision import CLOSED, OPEN, PAUSED, REOPENING
@@ -83,3 +84,47 @@ def test_the_close_of_a_day_refuses_orders():
     assert phases[-1] == CLOSED
     assert violations == {}
     assert episode.refusals["closed"] > 0
+
+
+def test_a_new_listing_pauses_at_its_thresholds_and_goes_on():
+    """SCIENCE 11, STAR: no limit on the first five days; pauses of 10 minutes at 30% and 60% from the opening."""
+    flow = FlowConfig(fundamental_volatility=3.0)
+    episode, phases, violations = play(
+        "cn.star", "2025-06-02", start_price=10.0, listing_day=1, trend=3.0, steps=200, flow=flow
+    )
+    assert violations == {}
+    assert phases == [PAUSED, REOPENING, OPEN] * 2
+    seconds, prices = (episode.trades[name].to_numpy() for name in ("seconds", "price"))
+    away = np.abs(prices / prices[0] - 1)
+    for threshold in (0.3, 0.6):
+        assert away.max() >= threshold
+        reached = seconds[np.argmax(away >= threshold)]
+        assert not ((seconds > reached) & (seconds < reached + 599.9)).any()
+    assert episode.refusals["halted"] > 0
+
+
+def test_a_cooling_off_holds_the_band_for_five_minutes_and_trading_goes_on():
+    """SCIENCE 11, Hong Kong: +-10% of the last trade 5 minutes earlier; a cooling-off of 5 minutes inside the band."""
+    flow = FlowConfig(fundamental_volatility=1.5)
+    episode, phases, violations = play("hk.large", "2025-06-02", start_price=15.0, trend=10.0, steps=300, flow=flow)
+    assert violations == {} and phases == []
+    refused = [row["ts"] for rows in episode.events for row in rows if row["code"] == reasons.MOVING_BAND]
+    begun = refused[0] / 1e9
+    seconds, prices = (episode.trades[name].to_numpy() for name in ("seconds", "price"))
+    reference = prices[seconds < np.floor(begun) - 300][-1]
+    low, high = 0.9 * reference, 1.1 * reference
+    cooling = (seconds >= begun) & (seconds < begun + 300)
+    assert cooling.sum() > 50 and ((prices[cooling] >= low) & (prices[cooling] <= high)).all()
+    later = prices[seconds >= begun + 301]
+    assert len(later) > 50 and ((later < low) | (later > high)).any()
+
+
+def test_an_opening_auction_gathers_orders_and_trades_at_one_price():
+    """SCIENCE 11, China: a call auction before continuous trading."""
+    episode, phases, violations = play(
+        "cn.main", "2025-06-02", start_price=10.0, opening_auction_seconds=115, session_seconds=14515, steps=40
+    )
+    assert violations == {} and phases == [REOPENING, OPEN]
+    seconds, prices = (episode.trades[name].to_numpy() for name in ("seconds", "price"))
+    assert seconds.min() == 115 and len(set(prices[seconds == 115])) == 1
+    assert (seconds == 115).sum() > 1 and (seconds > 115).sum() > 50
