@@ -127,7 +127,7 @@ class MarketConfig(Branch):
     flow_fit: str = Field("GOOG", description="symbol of a shipped fit, or a path to a fit's JSON file")
     rulebook: Literal[
         "cn.main", "cn.main.st", "cn.star", "cn.chinext", "cn.bse", "us.tier1", "us.tier2", "hk.large", "hk.mid",
-        "hk.small", "jp", "none",
+        "hk.small", "hk.futures", "jp", "none",
     ] = Field(
         "none",
         description="venue whose rules are in force on `date`: it replaces `price_limit`, adds lots, ticks, bands, "

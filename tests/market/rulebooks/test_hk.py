@@ -56,3 +56,15 @@ def test_nothing_else_is_restricted():
     assert rules.market_halt("100", "50", "10:00") is None
     assert rules.short_sale_restricted("10", "1") is False
     assert rules.sellable(100, 100) == 100
+
+
+def test_index_futures_have_a_band_of_a_twentieth():
+    """SCIENCE 11: +-5% of the last trade 5 minutes earlier, not early in a session nor late in the day."""
+    rules = get_rulebook("hk.futures", DAY)
+    assert rules.price_band("25001", time="10:00") == (Decimal("23750.95"), Decimal("26251.05"))
+    times = ("09:29:59", "09:30", "12:30", "13:14:59", "13:15", "16:09:59", "16:10")
+    monitored = [rules.price_band("25000", time=time) != (None, None) for time in times]
+    assert monitored == [False, True, False, False, True, True, False]
+    assert get_rulebook("hk.futures", "2017-01-13").price_band("25000") == (None, None)
+    assert rules.tick_size("25000") == 1 and rules.fees("buy", "25000", 10).total == 0
+    assert rules.cooling_seconds == 300 and rules.session("16:29") == "continuous"

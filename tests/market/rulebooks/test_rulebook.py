@@ -10,7 +10,7 @@ CN = get_rulebook("cn.main", "2024-01-02")
 
 
 def test_names_and_dates():
-    assert len(NAMES) == 12
+    assert len(NAMES) == 13
     with pytest.raises(InputError, match=r"hk\.large, hk\.mid"):
         get_rulebook("hk", "2024-01-02")
     with pytest.raises(InputError, match="YYYY-MM-DD"):
