@@ -36,7 +36,7 @@ class HandleType(types.Type):
     """The compiled type of a `Handle`: which field lies where."""
 
     def __init__(self, name: str, fields: tuple[tuple[str, Any], ...]) -> None:
-        self.fields = fields
+        self.fields, self.sizes = fields, tuple(_words(kind) for _, kind in fields)
         super().__init__(name=f"{name}({', '.join(f'{field}: {kind}' for field, kind in fields)})")
 
     def place(self, name: str) -> tuple[Any, int]:
@@ -140,12 +140,13 @@ class Handle:
     def bind(self, held: Any) -> None:
         """Point to other arrays of the same types; what stays the same object costs nothing."""
         at, changes = 0, []
-        for (name, kind), before, value in zip(self._numba_type_.fields, self.held, held, strict=True):
+        kinds = self._numba_type_
+        for (name, kind), size, before, value in zip(kinds.fields, kinds.sizes, self.held, held, strict=True):
             if name in self._parts:
                 self._parts[name].bind(value)
             elif value is not before:
                 changes.append((at, _words_of(name, kind, before, value)))
-            at += _words(kind)
+            at += size
         for at, words in changes:
             self._block[at : at + len(words)] = words
         self.held = held

@@ -28,7 +28,7 @@ from difffinance.market.floor import (
     SOLD,
     T_PLUS_ONE,
 )
-from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, read_depth, tables_of
+from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, read_depth
 from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
 from difffinance.market.supervision import CLOSED, PAUSED, PHASE, REOPENING, STEP, UNTIL, tick_at
 
@@ -147,7 +147,7 @@ def remember(floor, history):  # type: ignore[no-untyped-def]
 @lean_kernel
 def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-untyped-def]
     """Fill all tables from the floor as it stands."""
-    read_depth(tables_of(floor), tables.depth)
+    read_depth(floor, tables.depth)
     pooled, everybody = tables.pooled, tables.everybody
     pool(floor, history, kinds, pooled)
     for kind in range(_KINDS):

@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
-from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, parameters
+from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, buys_limit, parameters
+from difffinance.market.flow_state import LEAN, PULL, REFILL
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow
@@ -29,6 +32,15 @@ def test_rates_of_messages_are_those_of_the_configuration():
     assert market == pytest.approx(5000, abs=4 * np.sqrt(5000))
     assert limit == pytest.approx(20_000, abs=4 * np.sqrt(20_000))
     assert (np.diff(events["ts"]) >= 0).all()
+
+
+def test_sides_of_limit_orders_are_those_of_the_exact_formula():
+    p, rng = parameters(MarketConfig()), np.random.default_rng(0)
+    for gap in rng.normal(0.0, 1.5 * p[PULL], 2000):
+        thin = rng.uniform(-1.0, 1.0)
+        edge = 0.5 + 0.5 * (p[LEAN] * math.tanh(gap / p[PULL]) + p[REFILL] * thin)
+        for draw in (rng.random(), edge - 1e-12, np.nextafter(edge, 0.0), edge, np.nextafter(edge, 1.0), edge + 1e-9):
+            assert buys_limit(p, gap, thin, draw) == (draw < edge)
 
 
 def test_orders_live_as_long_as_the_cancel_rate_says():
