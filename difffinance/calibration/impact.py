@@ -208,7 +208,7 @@ def _check_orders(quantity: ArrayLike, price_change: ArrayLike, minimum: int) ->
             "Pass signed quantities of both sides."
         )
     if np.ptp(y) == 0.0:
-        raise RefusedFit(f"the price change is {y[0]:g} for all {len(y)} orders; there is nothing to explain.")
+        raise RefusedFit(f"the price change is {y[0] + 0.0:g} for all {len(y)} orders; there is nothing to explain.")
     return prepare(q, y)
 
 
@@ -225,7 +225,10 @@ def _check_volume(quantity: Array, volume: float) -> None:
 
 def _as_numbers(name: str, values: ArrayLike) -> Array:
     try:
-        array = np.asarray(values, dtype=float)
+        array = np.asarray(values)
+        if np.iscomplexobj(array):
+            raise TypeError
+        array = array.astype(float)
     except (TypeError, ValueError):
         raise InputError(f"{name} must be numbers; got {type(values).__name__} that cannot be read as such.") from None
     if array.ndim != 1:

@@ -14,6 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from difffinance.calibration.likelihood import Fit, Sample, derivatives, influences
+from difffinance.calibration.profile import profile_ends
 from difffinance.records import Array
 
 _MOST_BLOCKS = 500  # beyond this many, longer blocks cost next to no precision and save time
@@ -69,11 +70,14 @@ def compute_intervals(
         lam_ci = (lam - reach, lam + reach)
         return Intervals(lam_se, float(gamma_se), lam_ci, (-math.inf, math.inf), correlation, False, block)
     quantiles = _studentised_quantiles(score, hessian, to_law, block, confidence, rng, replications)
-    lower, upper = quantiles[1] * covariance.diagonal() ** 0.5, quantiles[0] * covariance.diagonal() ** 0.5
+    reach = np.array([quantiles[1], -quantiles[0]]).T * np.sqrt(covariance.diagonal())[:, None]
+    aa, ag, gg = hessian.sum(axis=0)
+    model = to_law @ np.linalg.inv([[aa, ag], [ag, gg]]) @ to_law.T
+    log_lam, gamma = profile_ends(sample, fit, np.sqrt(np.maximum(model.diagonal(), 1e-300)), reach)
     with np.errstate(over="ignore"):  # an end too far for a number is infinite
-        ends = (float(lam * np.exp(-lower[0])), float(lam * np.exp(-upper[0])))
-    gamma_ci = (fit.gamma - float(lower[1]), fit.gamma - float(upper[1]))
-    return Intervals(lam_se, float(gamma_se), (min(ends), max(ends)), gamma_ci, correlation, True, block)
+        ends = sorted(float(lam * np.exp(end)) for end in log_lam)
+    gamma_ci = (fit.gamma + float(gamma[0]), fit.gamma + float(gamma[1]))
+    return Intervals(lam_se, float(gamma_se), (ends[0], ends[1]), gamma_ci, correlation, True, block)
 
 
 def left_out(score: Array, information: Array) -> Array:
@@ -113,7 +117,9 @@ def _studentised_quantiles(
     """Return the (2, 2) lower and upper quantiles of the studentised (ln lam, gamma), infinite where none exist."""
     n = len(score)
     sums = _block_sums(np.column_stack([score - score.mean(axis=0), hessian]), block)
-    sums = sums[:: math.ceil(n / _MOST_STARTS)]
+    # Four starts a block are as good as all; fewer would leave orders out. What is drawn has the mean 0.
+    sums = sums[:: max(min(math.ceil(n / _MOST_STARTS), block // 4), 1)]
+    sums[:, :2] -= sums[:, :2].mean(axis=0)
     first, second = sums[:, 0], sums[:, 1]
     columns = np.column_stack([sums, first * first, first * second, second * second])  # (starts, 8)
     count = max(n // block, 2)

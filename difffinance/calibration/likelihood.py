@@ -142,6 +142,14 @@ def derivatives(sample: Sample, fit: Fit, *, normal: bool = False) -> tuple[Arra
     `normal` keeps the noise scale of the fit and replaces Student-t by the normal density: the weighted least-squares
     equations, which hold for the mean whatever the shape of the noise.
     """
+    x, pull, curvature = working(sample, fit, normal=normal)
+    slope = fit.amplitude * x * sample.log_size
+    score = np.column_stack([pull * x, pull * slope])
+    return score, np.column_stack([curvature * x**2, curvature * x * slope, curvature * slope**2])
+
+
+def working(sample: Sample, fit: Fit, *, normal: bool = False) -> tuple[Array, Array, Array]:
+    """Return the shape `sign(q) |q|^gamma`, the slope of the log density in the mean and its expected curvature."""
     x = sample.sign * np.exp(np.minimum(fit.gamma * sample.log_size, 300.0))
     v = sample.floor(math.isfinite(fit.nu)) ** 2 + np.exp(fit.theta @ sample.basis)
     residual = sample.change - fit.amplitude * x
@@ -149,9 +157,7 @@ def derivatives(sample: Sample, fit: Fit, *, normal: bool = False) -> tuple[Arra
     if math.isfinite(fit.nu) and not normal:
         pull = (fit.nu + 1) * residual / (fit.nu * v + residual**2)
         curvature = (fit.nu + 1) / (fit.nu + 3) / v
-    slope = fit.amplitude * x * sample.log_size
-    score = np.column_stack([pull * x, pull * slope])
-    return score, np.column_stack([curvature * x**2, curvature * x * slope, curvature * slope**2])
+    return x, pull, curvature
 
 
 def explained(sample: Sample, fit: Fit) -> float:

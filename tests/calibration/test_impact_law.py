@@ -160,6 +160,39 @@ def test_mostly_zero_price_changes_do_not_collapse():
         assert abs(fit_impact_law(quantity, change, noise=noise).gamma) < 1
 
 
+@pytest.mark.parametrize("block", [1, 3, 40])
+def test_a_block_of_one_s_own_uses_every_order(block):
+    world = plant("gaussian", np.random.default_rng(16), n=12_000, snr=0.2)
+    lower, upper = fit_impact_law(world.quantity, world.price_change, block=block).gamma_ci
+    fit = fit_impact_law(world.quantity, world.price_change)
+    assert fit.gamma - lower == pytest.approx(1.96 * world.bound, rel=0.15)
+    assert upper - fit.gamma == pytest.approx(1.96 * world.bound, rel=0.15)
+
+
+def test_ends_follow_the_likelihood():
+    """The profile of weighted least squares falls by the same amount at both ends, far from the same distance."""
+    world = plant("size_dependent", np.random.default_rng(3), n=2000, snr=0.1, sizes="pareto")
+    fit = fit_impact_law(world.quantity, world.price_change)
+    weight = 1.0 / world.scale**2
+
+    def fall(gamma: float) -> float:
+        x = np.sign(world.quantity) * np.abs(world.quantity) ** gamma
+        return -(((weight * x) @ world.price_change) ** 2) / ((weight * x) @ x)
+
+    top = min(map(fall, np.linspace(*fit.gamma_ci, 200)))
+    low, high = (math.sqrt(fall(end) - top) for end in fit.gamma_ci)
+    assert low == pytest.approx(high, rel=0.15)
+    assert 1.5 < low < 2.4  # with the true weights; the fit has its own
+    assert fit.gamma - fit.gamma_ci[0] > 1.25 * (fit.gamma_ci[1] - fit.gamma)
+
+
+def test_an_end_that_nothing_fixes_is_infinite():
+    world = plant("gaussian", np.random.default_rng(3), n=60, snr=0.1, sizes="pareto")
+    fit = fit_impact_law(world.quantity, world.price_change)
+    assert math.isfinite(fit.gamma_ci[0]) and fit.gamma_ci[1] == math.inf
+    assert 0.0 <= fit.lam_ci[0] < fit.lam < fit.lam_ci[1]
+
+
 @pytest.mark.parametrize("scale", [1e-150, 1e150])
 def test_extreme_units_are_answered(scale):
     world = plant("gaussian", np.random.default_rng(13), n=200, snr=0.5)
@@ -192,6 +225,7 @@ GOOD = plant("gaussian", np.random.default_rng(15), n=60, snr=1.0)
         (GOOD.quantity, np.where(np.arange(60) == 3, np.inf, GOOD.price_change), InputError, "price_change"),
         (GOOD.quantity[:, None], GOOD.price_change, InputError, "one-dimensional"),
         (["a"] * 60, GOOD.price_change, InputError, "numbers"),
+        (GOOD.quantity + 1j, GOOD.price_change, InputError, "numbers"),
         ([], [], RefusedFit, "0 orders"),
     ],
 )
