@@ -73,12 +73,14 @@ class ImpactParameters:
     placebo_p_value: float | None = None
     lam_gamma_corr: float = 0.0
     rivals_r2_oos: dict[str, float] | None = None  # out-of-sample R2 of other shapes of impact, by name
+    largest_leverage: float = 0.0  # of one order on its own fit, 0 to 1: above a half that order decides
 
     def __str__(self) -> str:
+        one = f"; one order decides, leverage {self.largest_leverage:.2f}" if self.largest_leverage > 0.5 else ""
         where = f"{self.unit or 'impact'}, {self.horizon_s:g} s, {self.flow or 'flow not stated'}"
         return (
             f"{where}: lam {self.lam:.3g} +/- {self.lam_se:.2g}, gamma {self.gamma:.3f} +/- {self.gamma_se:.3f}, "
-            f"r2 {self.r2:.3f}, n {self.n_obs} ({self.noise} noise)"
+            f"r2 {self.r2:.3f}, n {self.n_obs} ({self.noise} noise{one})"
         )
 
 

@@ -177,6 +177,7 @@ def _fit(
         n_obs=len(sample.change),
         noise=fit.noise,
         lam_gamma_corr=found.correlation,
+        largest_leverage=found.largest_leverage,
     )
     return parameters, fit
 

@@ -36,6 +36,7 @@ class Intervals:
     correlation: float
     identified: bool
     block: int
+    largest_leverage: float
 
 
 def compute_intervals(
@@ -53,7 +54,11 @@ def compute_intervals(
     not identified: its interval is the whole line, and that of `lam` contains 0.
     """
     score, hessian = derivatives(sample, fit)
-    score = left_out(score, hessian)
+    leverage = leverages(hessian)
+    most = min(float(leverage.max()), 1.0)
+    # HC3 of MacKinnon and White (1985, Journal of Econometrics 29): the fit bends towards the few largest orders, so
+    # errors made of their own residuals are too narrow; those that left-out orders would have are not.
+    score = score / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))[:, None]
     # Influence of each order on (a, gamma), then on (ln lam, gamma): ln lam = ln a - gamma * mean ln|q| + constant.
     to_law = np.array([[1.0 / fit.amplitude, -sample.log_centre], [0.0, 1.0]])
     influence = influences(score, hessian) @ to_law.T
@@ -68,7 +73,7 @@ def compute_intervals(
     if not is_identified(sample, fit, block, 1.0 - confidence):
         reach = max(_tube_critical(sample, fit, 1.0 - confidence) * lam_se, 1.01 * abs(lam))
         lam_ci = (lam - reach, lam + reach)
-        return Intervals(lam_se, float(gamma_se), lam_ci, (-math.inf, math.inf), correlation, False, block)
+        return Intervals(lam_se, float(gamma_se), lam_ci, (-math.inf, math.inf), correlation, False, block, most)
     quantiles = _studentised_quantiles(score, hessian, to_law, block, confidence, rng, replications)
     reach = np.array([quantiles[1], -quantiles[0]]).T * np.sqrt(covariance.diagonal())[:, None]
     aa, ag, gg = hessian.sum(axis=0)
@@ -77,18 +82,13 @@ def compute_intervals(
     with np.errstate(over="ignore"):  # an end too far for a number is infinite
         ends = sorted(float(lam * np.exp(end)) for end in log_lam)
     gamma_ci = (fit.gamma + float(gamma[0]), fit.gamma + float(gamma[1]))
-    return Intervals(lam_se, float(gamma_se), (ends[0], ends[1]), gamma_ci, correlation, True, block)
+    return Intervals(lam_se, float(gamma_se), (ends[0], ends[1]), gamma_ci, correlation, True, block, most)
 
 
-def left_out(score: Array, information: Array) -> Array:
-    """Return the scores (n, 2) that orders left out of the fit would have: each over one minus its leverage.
-
-    The fit bends towards the few largest orders, so their own residuals are too small and errors made of them too
-    narrow (HC3 of MacKinnon and White 1985, Journal of Econometrics 29).
-    """
+def leverages(information: Array) -> Array:
+    """Return the leverage (n,) of each order on its own fit, from its information (n, 3); they add up to 2."""
     aa, ag, gg = information.sum(axis=0)
-    leverage = information @ np.array([gg, -2.0 * ag, aa]) / (aa * gg - ag**2)
-    return score / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))[:, None]
+    return information @ np.array([gg, -2.0 * ag, aa]) / (aa * gg - ag**2)
 
 
 def long_run_covariance(influence: Array, block: int) -> Array:

@@ -207,7 +207,11 @@ def _accept(fit: ImpactParameters) -> ImpactParameters:
             f"flow shuffled in blocks explains as much: R2 {fit.r2:.3g} against a 95th percentile of "
             f"{fit.placebo_r2_95:.3g}, permutation p-value {fit.placebo_p_value:.3g} (n {fit.n_obs}).{_rival(fit)}"
         )
-    if not np.isfinite(fit.gamma_ci).all():
+    told = np.isfinite(fit.gamma_ci)
+    if told.any() and not told.all():
+        lower, upper = fit.gamma_ci
+        raise RefusedFit(f"gamma is told on one side only, [{lower:.2f}, {upper:.2f}] (n {fit.n_obs}).{_rival(fit)}")
+    if not told.all():
         raise RefusedFit(f"lam cannot be told from 0 once gamma is free (n {fit.n_obs}), so gamma means nothing.")
     return fit
 
@@ -228,6 +232,7 @@ def _as_answer(fit: ImpactParameters) -> dict[str, Any]:
         "lam_ci95": list(fit.lam_ci),
         "gamma_ci95": list(fit.gamma_ci),
         "lam_gamma_corr": fit.lam_gamma_corr,
+        "largest_leverage": fit.largest_leverage,
         "rivals_r2_oos": fit.rivals_r2_oos,
         "placebo": {"r2_95": fit.placebo_r2_95, "p_value": fit.placebo_p_value},
     }

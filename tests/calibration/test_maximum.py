@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from planted_worlds import KINDS, plant, plant_ticked
 
-from difffinance.calibration.intervals import left_out
+from difffinance.calibration.intervals import leverages
 from difffinance.calibration.likelihood import NOISES, Fit, Sample, derivatives, prepare
 from difffinance.calibration.maximum import _Maximiser, fit_noise_model
 
@@ -61,15 +61,15 @@ def test_climb_ends_at_the_top(kind, zeros):
             assert still_to_gain(sample, fit) < 1e-4
 
 
-def test_left_out_scores_are_those_of_refits():
+def test_leverage_is_what_leaving_an_order_out_changes():
     world = plant("gaussian", np.random.default_rng(2), n=100, snr=2.0, sizes="pareto")
     sample = prepare(world.quantity, world.price_change)
     fit = fit_noise_model(sample, "gaussian")
-    score, information = derivatives(sample, fit)
-    corrected = left_out(score, information)
-    assert np.all(np.abs(corrected) >= np.abs(score))
-    for order in np.argsort(np.abs(corrected[:, 1] / score[:, 1]))[-3:]:  # the largest leverages
+    _, information = derivatives(sample, fit)
+    leverage = leverages(information)
+    assert leverage.sum() == pytest.approx(2.0)
+    for order in np.argsort(leverage)[-3:]:
         rest = fit_noise_model(sample.take(np.delete(np.arange(100), order)), "gaussian")
         kept, missed = (sample.change[order] - sample.predict(f.amplitude, f.gamma)[order] for f in (fit, rest))
-        assert corrected[order, 0] / score[order, 0] == pytest.approx(missed / kept, rel=0.1)
+        assert 1.0 / (1.0 - leverage[order]) == pytest.approx(missed / kept, rel=0.1)
         assert missed / kept > 1.05

@@ -6,9 +6,9 @@ from planted_worlds import KINDS, TICKED, plant, plant_ticked
 
 from difffinance.calibration import fit_impact_law
 from difffinance.calibration.impact import calibrate_impact
-from difffinance.calibration.likelihood import Fit, explained, prepare, resolution
+from difffinance.calibration.likelihood import NOISES, Fit, explained, prepare, resolution
 from difffinance.calibration.maximum import fit_noise_model
-from difffinance.calibration.noise_choice import misses_flow, symmetry_p_value
+from difffinance.calibration.noise_choice import choose_noise_model, misses_flow, symmetry_p_value
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.loading import load_book
@@ -116,3 +116,28 @@ def test_coarse_ticks_do_not_hide_which_sizes_have_little_noise():
         world = plant_ticked("both", np.random.default_rng([seed, 41]), zeros=0.6, how="rounded")
         errors.append(fit_impact_law(world.quantity, world.price_change).gamma - world.gamma)
     assert abs(np.mean(errors)) < 0.035
+
+
+def test_after_an_asymmetric_student_t_comes_a_normal_model():
+    """Noise that grows with size and leans to one side: Student-t of one scale passed the test by fitting less."""
+    rng = np.random.default_rng(38)
+    world = plant("size_dependent", rng, n=4000, snr=0.3)
+    law = world.lam * np.sign(world.quantity) * np.abs(world.quantity) ** world.gamma
+    leaning = np.sign(world.quantity) * world.scale * (rng.exponential(1.0, 4000) ** 1.5 - 1.33)  # of mean 0
+    sample = prepare(world.quantity, law + leaning)
+    fits = {noise: fit_noise_model(sample, noise) for noise in NOISES}
+    assert min(fits.values(), key=lambda fit: fit.bic).noise == "both"
+    assert symmetry_p_value(sample, fits["both"]) < 1e-3
+    assert choose_noise_model(sample).noise == "size_dependent"
+
+
+def test_an_order_that_decides_is_named():
+    world = plant("gaussian", np.random.default_rng(39), n=500, snr=0.3)
+    quantity = np.append(world.quantity, 1e5 * np.abs(world.quantity).max())
+    change = np.append(world.price_change, 10.0 * np.abs(world.price_change).max())
+    fit = fit_impact_law(quantity, change, noise="gaussian")
+    assert fit.largest_leverage > 0.5
+    assert "one order decides" in str(fit)
+    plain = fit_impact_law(world.quantity, world.price_change)
+    assert 2 / 500 < plain.largest_leverage < 0.2
+    assert "decides" not in str(plain)
