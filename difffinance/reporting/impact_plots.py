@@ -31,7 +31,7 @@ def plot_impact(fit: ImpactParameters, day: BookDay) -> Picture:
         color=COLOURS["ink"],
         label="mean response of a size bin, 95%",
     )
-    axis.plot(curve["quantity"], 100 * curve["price_change"], color=COLOURS["diffusion"], label="fitted law")
+    axis.plot(curve["quantity"], 100 * curve["price_change"], color=COLOURS["diffusion"], label="fitted law, 95% band")
     axis.fill_between(
         curve["quantity"], 100 * curve["lower"], 100 * curve["upper"], color=COLOURS["diffusion"], alpha=0.2
     )
@@ -50,7 +50,7 @@ def plot_impact(fit: ImpactParameters, day: BookDay) -> Picture:
     name = "one market order" if single else f"{fit.horizon_s:g} s of signed flow"
     mark = " (synthetic)" if day.synthetic else ""
     axis.set_title(f"{day.instrument.symbol}{mark}: {name}, {fit.flow} flow")
-    axis.legend(loc="upper left")
+    axis.legend(loc="best")
     lower, upper = fit.gamma_ci
     caption = (
         f"{fit}. 95% interval of gamma [{lower:.2f}, {upper:.2f}]; placebo R2 {fit.placebo_r2_95 or 0:.3f}. "

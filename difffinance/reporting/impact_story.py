@@ -181,7 +181,7 @@ def plot_calibration_page(fit: ImpactParameters, day: BookDay) -> Picture:
     density.set_title("Where the data are")
     spread.plot(table["quantity"], table["spread"], "s", color=COLOURS["ink"], markersize=4)
     spread.set_ylabel(f"spread of the misses, {cents}")
-    spread.set_title(f"Noise by size (fitted as {fit.noise.replace('_', '-')})")
+    spread.set_title(f"Noise by size (model: {fit.noise.replace('_', '-')})")
     spread.set_ylim(bottom=0.0)
     for axis in (density, spread):
         axis.set_xscale("log")

@@ -67,10 +67,17 @@ def plot_drawdown(table: pl.DataFrame) -> Picture:
 
 @house_style
 def plot_capacity(table: pl.DataFrame, *, currency: str) -> Picture:
-    """Draw Sharpe against capital; `table` has executor, capital, sharpe, sharpe_se."""
+    """Draw Sharpe against capital; `table` has executor, capital, sharpe, sharpe_se.
+
+    With sharpe_lower and sharpe_upper (`capacity_curve` of a walk with draws of the cost law) the band is drawn too.
+    """
     figure, (axis,) = new_figure()
+    banded = "sharpe_lower" in table.columns and table["sharpe_lower"].count() > 0
     for shift, ((executor,), part) in enumerate(table.group_by("executor", maintain_order=True)):
         capital = part["capital"].to_numpy() * 1.04 ** (shift - 1)  # apart, so that the error bars can be told
+        if banded:
+            ends = part["sharpe_lower"].to_numpy(), part["sharpe_upper"].to_numpy()
+            axis.fill_between(capital, *ends, color=COLOURS[str(executor)], alpha=0.3, linewidth=0)
         axis.errorbar(
             capital,
             part["sharpe"],
@@ -94,6 +101,8 @@ def plot_capacity(table: pl.DataFrame, *, currency: str) -> Picture:
         "The same rule run with more and more money: own impact grows with size, and where the curve falls the "
         "market is full. Bars: one standard error (common to the columns, so differences are surer than levels)."
     )
+    if banded:
+        caption += " Shaded: the same orders charged by draws of the cost law, 95% of them."
     return Picture("capacity", "How much capital it bears", caption, table, figure)
 
 

@@ -47,6 +47,13 @@ def test_capacity_labels_its_axes_with_units():
     (axis,) = performance.plot_capacity(table, currency="USD").figure.axes
     assert axis.get_xlabel() == "capital, USD"
     assert "per year" in axis.get_ylabel()
+    plain = len(axis.collections)
+    ends = table.with_columns(sharpe_lower=pl.col("sharpe") - 0.1, sharpe_upper=pl.col("sharpe") + 0.05)
+    picture = performance.plot_capacity(ends, currency="USD")
+    bands = picture.figure.axes[0].collections
+    assert len(bands) == plain + 2 and "draws of the cost law" in picture.caption
+    heights = [part.vertices[:, 1] for band in bands for part in band.get_paths() if len(part.vertices) > 4]
+    np.testing.assert_allclose(sorted((h.min(), h.max()) for h in heights), [(0.0, 0.55), (0.3, 0.55)])
 
 
 def test_costs_add_up_along_the_bar():
