@@ -14,7 +14,7 @@ import numpy as np
 from bench_engine import prepared, stream
 
 from difffinance.config import MarketConfig
-from difffinance.market.compiled import kernel, prefetch
+from difffinance.market.compiled import kernel
 from difffinance.market.floor import submit, tidy, withdraw
 from difffinance.market.layout import FILLS
 from difffinance.market.matching import CANCEL
@@ -31,8 +31,6 @@ def send(floor, messages, ids):  # type: ignore[no-untyped-def]
     """Send the whole stream; `ids` maps its order numbers to the floor's."""
     for i in range(len(messages)):
         message, ts = messages[i], i * _GAP
-        if i + 12 < len(messages):
-            prefetch(ids, messages[i + 12].order_id)  # the map is the sender's, not the floor's: no cost of the rules
         kind, quantity = np.int64(message.kind), message.quantity
         if kind == CANCEL:
             withdraw(floor, ts, ids[message.order_id], np.int64(0))
