@@ -12,6 +12,7 @@ from difffinance.calibration.order_flow import market_orders
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.loading import load_book
+from difffinance.data.store import Lake
 from difffinance.errors import DataError, InputError
 
 CONFIG = DataConfig(book_levels=3)
@@ -121,6 +122,33 @@ def test_order_that_would_cross_is_not_shown(lake, tmp_path):
     assert answer["verification"]["crossed_states"] == 1 and 9 not in [r[0] for r in rows(lake)]
     dead = fetch(lake, tmp_path, *QUIET, *crossing)["verification"]  # nothing more is said of order 2
     assert (dead["crossed_states"], dead["stale_orders_removed"]) == (0, 1)
+
+
+def test_pieces_of_any_size_give_the_same(tmp_path, monkeypatch):
+    """Sweeps, a partner told late, orders of before the file and dead ones, over five minutes."""
+    day = [*QUIET, line(5, 50, "99.00", 7, "changed", "bid"), line(6, 60, "99.50", 0, "deleted", "bid")]
+    day += [line(30, 61, "98.00", 2, "created", "ask"), line(30, 62, "98.00", 0, "deleted", "ask"), *SWEEP]
+    for k in range(40):
+        one, two, t = 100 + 2 * k, 101 + 2 * k, 5000 + 7000 * k
+        day += [
+            line(one, t, "104.00", 4, "created", "ask"),
+            line(two, t + 900, "104.00", 6, "created", "bid"),
+            line(one, t + 1000 + 100 * k, "104.00", 0, "deleted", "ask"),
+            line(two, t + 5500, "104.00", 2, "changed", "bid"),
+            line(two, t + 6000, "104.00", 2, "deleted", "bid"),
+            line(two, t + 6500, "104.00", 1, "changed", "bid"),  # of an order that is gone
+        ]
+    found = []
+    for block in (1, 700, 1 << 22):
+        monkeypatch.setattr("difffinance.data.lines.BLOCK", block)
+        monkeypatch.setattr("difffinance.data.archives._PIECE", max(block, 100))
+        answer = fetch(Lake(tmp_path / str(block)), tmp_path, *day)
+        del answer["verification"]["messages_per_second"]
+        tables = {t["schema"]: pl.read_parquet(t["path"]).rows() for t in answer["tables"]}
+        found.append((tables, answer["repairs"], answer["verification"]))
+    assert found[0] == found[1] == found[2]
+    assert found[0][2]["prints"] > 20 and 0.3 < found[0][2]["explained"] <= 1.0
+    assert {"rule": "change without a loss of volume passed over", "rows": 40} in found[0][1]
 
 
 @pytest.mark.parametrize(

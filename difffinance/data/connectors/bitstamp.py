@@ -5,32 +5,35 @@ with whom. The trades are inferred, as in the R package ob-analytics: a loss of 
 change, or a deletion at volume 0) is a fill, and a bid's fill and an ask's fill of the same volume (to 2e-8, the venue
 rounds), at prices that meet, within 5 seconds, are the two sides of one trade. A fill that has no such partner may be
 several of the other side, one after the other. The order with the lower id was there first: it is the maker, and its
-price is the trade's.
+price is the trade's. An order takes within those 5 seconds of its arrival: what it loses later, even to an older order,
+stands where it was told.
 
 An order is shown in the book with what it did not take on arrival, after its last such trade; all trades of a taker
 stand at the time of the first, for the venue matches an order at once and tells of it piece by piece. Orders that the
 file does not create rest from its beginning with the volume that they are first seen with. Fills without a partner
 are `partial_cancel` or `delete` and are counted. An order that would cross the book is not shown while the order that
-it crosses is alive; a resting order of which the file says nothing more is taken out when it is crossed.
+it crosses is alive; a resting order of which the file says nothing more is taken out when it is crossed. Trades are
+inferred as the messages come, about a minute behind them: memory grows with the orders that live, not with the file.
 
 Prices are USD, volumes 1e-8 BTC, times those at which the messages came (ms); the venue's own have whole seconds.
 """
 
-import bisect
 import time
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request, Table, one_word
-from difffinance.data.csv_blocks import CsvLayout, CsvTable, read_csv, utc_times
-from difffinance.data.decimals import Scaled, count_steps
-from difffinance.data.level2 import DELETE, EXECUTION, HALT, NEW, PARTIAL_CANCEL
-from difffinance.data.level2_tables import Grid, book_tables, exactness, load_kernels, trades_table
+from difffinance.data.connectors.base import Fetched, Request, one_word
+from difffinance.data.connectors.bitstamp_book import Planner, Shown
+from difffinance.data.connectors.bitstamp_orders import NEVER, WINDOW_MS, Fill, Matcher, OrderReader, Resting
+from difffinance.data.csv_blocks import CsvLayout, CsvTable, csv_pieces, utc_times
+from difffinance.data.decimals import Scaled, StepFinder, count_steps
+from difffinance.data.level2 import EXECUTION
+from difffinance.data.level2_tables import Exactness, Grid, Tables, book_tables, load_kernels, trades_table
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
@@ -38,8 +41,7 @@ from difffinance.schemas import BOOK_EVENTS, TRADES, depth_schema
 
 TAKES = ("symbol",)
 USAGE = "difffinance fetch bitstamp orders.csv.xz [--symbol BTCUSD]"
-WINDOW_MS = 5_000
-ROUNDING = 2  # lots by which the venue's volumes of the two sides may differ
+SETTLED_MS = 5 * WINDOW_MS  # `Matcher` has settled what is so far behind, events are complete two windows further
 LAYOUT = CsvLayout(
     ("id", "timestamp", "exchange.timestamp", "price", "volume", "action", "direction"),
     ("price",),
@@ -48,79 +50,57 @@ LAYOUT = CsvLayout(
 )
 
 
-@dataclass(slots=True)
-class Resting:
-    """An order: its side (1 bid, 0 ask), price in ticks, volume at the start, and the last row that speaks of it."""
+@dataclass(frozen=True)
+class File:
+    """One file, read as often as needed."""
 
-    id: int
-    side: int
-    price: int
-    volume: int
-    created: int  # row; -1 for orders that the file does not create
-    last: int
+    path: Path
+    limit: int
 
-
-@dataclass(slots=True)
-class Fill:
-    """A loss of volume that is no cancellation; `volume` is 0 where the file does not tell."""
-
-    row: int
-    order: Resting
-    volume: int
-    price: int  # as told here: that of a market order walks with its trades
-    partners: list["Fill"] = field(default_factory=list)
+    def pieces(self) -> Iterator[tuple[int, CsvTable, Array]]:
+        """Yield rows by blocks: how many came before, the rows, and their times in nanoseconds, which may not fall."""
+        first, last = 0, 0
+        for table in csv_pieces(self.path, LAYOUT, limit=self.limit):
+            if table.frame.height:
+                ts = _times(table, self.path.name, last)
+                yield first, table, ts
+                first, last = first + len(ts), int(ts[-1])
 
 
 def fetch(request: Request) -> Fetched:
-    """Return `BookEvents`, `Depth` and `Trades` of one file."""
+    """Return `BookEvents`, `Depth` and `Trades` of one file, which is read three times."""
     path = Path(one_word(request, USAGE))
     if not path.is_file():
         raise InputError(f"{path} is not a file. Use: {USAGE}.")
     symbol = check_symbol(request.options.get("symbol", "BTCUSD"))
     load_kernels()
-    table = read_csv(path, LAYOUT, limit=request.config.max_archive_bytes)
-    ts = _times(table, path.name)
+    file = File(path, request.config.max_archive_bytes)
+    prices, volumes = StepFinder(), StepFinder()
+    for _, table, _ in file.pieces():
+        prices.add(table.decimals["price"])
+        volumes.add(Scaled(table.frame["volume"].to_numpy(), 8))
+    grid = Grid.of(prices, volumes, request.config)
     request.progress("bitstamp", 1, 3)
-    volume = Scaled(table.frame["volume"].to_numpy(), 8)
-    grid = Grid.find(table.decimals["price"], volume, request.config.tick_size, request.config.lot_size, path.name)
-    ticks = count_steps(table.decimals["price"], grid.tick, "price", file=path.name, rows=table.rows)
-    lots = count_steps(volume, grid.lot, "volume", file=path.name, rows=table.rows)
-    start = time.thread_time()
-    orders, fills, cancels, repairs = read_orders(table, ticks, lots, path.name)
-    match_fills(fills, ts // 1_000_000)
-    planned = plan_events(orders, fills, cancels)
+    before, reader, matcher = list[Resting](), OrderReader(path.name), Matcher()
+    for first, table, ts in file.pieces():
+        told = _feed(reader, first, table, ts, grid, path.name)
+        before += [order for order in told.begun if order.created < 0]
+        _drain(matcher.feed(told.fills, int(ts[-1]) // 1_000_000))
+    _drain(matcher.feed([], NEVER))
     request.progress("bitstamp", 2, 3)
-    shown = show(planned, orders, request.config.book_levels)
-    rows, depth, at, ids = shown.arrays()
-    one_step, resync = exactness(rows, depth)
-    seconds = time.thread_time() - start
-    frames = book_tables(symbol, ts[at], rows, depth, grid, path.name, order_id=ids)
-    executed = rows[:, 1] == EXECUTION
-    price = Scaled(rows[executed, 3] * int(grid.tick.scaleb(8)), 8)
-    quantity = Scaled(rows[executed, 4] * int(grid.lot.scaleb(8)), 8)
-    side = 1 - 2 * rows[executed, 2]  # the aggressor's
-    trades = trades_table(symbol, ts[at][executed], np.flatnonzero(executed), price, quantity, side, path.name)
-    told = sum(f.volume for f in fills)
-    verification = {
-        "one_step_exact": one_step,
-        "resync_exact": resync,
-        "messages": len(ts),
-        "messages_per_second": len(ts) / seconds,
-        "crossed_states": shown.crossed,
-        "stale_orders_removed": shown.removed,
-        "prints": int(executed.sum()),
-        "fills": len(fills),
-        "fills_explained": sum(bool(f.partners) for f in fills),
-        "explained": sum(f.volume for f in fills if f.partners) / told if told else None,
-    }
-    date = str(frames[0]["ts"][0].date())
+    work = _Import(request, symbol, grid, path.name, before, {o.id: o.last for o in reader.living.values()})
+    for first, table, ts in file.pieces():
+        work.feed(first, table, ts)
+    work.end()
+    verification, repairs = work.verification(), work.reader.repairs
+    levels = request.config.book_levels
     metadata = {
         "currency": "USD",
         "tick_size": float(grid.tick),
         "lot_size": float(grid.lot),
         "adjustment": "none",
-        "date": date,
-        "levels": request.config.book_levels,
+        "date": work.tables.part,
+        "levels": levels,
         "raw_sha256": {path.name: sha256_of(path)},
         "repairs": {rule: count for rule, count in repairs.items() if count},
         "is_index": False,
@@ -128,18 +108,114 @@ def fetch(request: Request) -> Fetched:
         "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
         "volume_base": "Bitstamp, trades inferred",
     }
-    schemas = (BOOK_EVENTS, depth_schema(request.config.book_levels), TRADES)
-    made = zip(schemas, (*frames, trades), strict=True)
+    tables = work.tables.finished((BOOK_EVENTS, depth_schema(levels), TRADES), metadata)
     request.progress("bitstamp", 3, 3)
-    tables = tuple(Table(schema, symbol, frame, metadata, date) for schema, frame in made if frame.height)
-    return Fetched(tables, repairs, verification, raw_files=(path,))
+    return Fetched(tuple(tables), repairs, verification, raw_files=(path,))
 
 
-def _times(table: CsvTable, file: str) -> Array:
+def _drain(settled: Iterator[Fill]) -> None:
+    for _ in settled:
+        pass
+
+
+def _feed(reader: OrderReader, first: int, table: CsvTable, ts: Array, grid: Grid, file: str) -> Any:
+    """Read a block into orders."""
+    ticks = count_steps(table.decimals["price"], grid.tick, "price", file=file, rows=table.rows)
+    volume = Scaled(table.frame["volume"].to_numpy(), 8)
+    lots = count_steps(volume, grid.lot, "volume", file=file, rows=table.rows)
+    columns = tuple(table.frame[name].to_list() for name in ("id", "action", "direction"))
+    return reader.feed(first, table.rows, ts // 1_000_000, columns, ticks, lots)
+
+
+class _Import:
+    """One day on its way into the lake: `before` are the orders with which it begins, `last` those never deleted."""
+
+    tables: Tables
+
+    def __init__(
+        self, request: Request, symbol: str, grid: Grid, file: str, before: list[Resting], last: dict[int, int]
+    ) -> None:
+        self.request, self.symbol, self.grid, self.file = request, symbol, grid, file
+        self.reader, self.matcher, self.planner = OrderReader(file, last), Matcher(), Planner()
+        self.book, self.exact = Shown(request.config.book_levels), Exactness(request.config.book_levels)
+        self.book.begin(before)
+        self.seconds, self.messages, self.prints, self.rows = 0.0, 0, 0, 0
+        self.fills, self.joined, self.told, self.explained = 0, 0, 0, 0
+        self._first, self._ts = 0, np.zeros(0, np.int64)  # times of the rows that events may still come from
+
+    def feed(self, first: int, table: CsvTable, ts: Array) -> None:
+        """Take the next rows."""
+        if not self.messages:
+            day = np.datetime64(int(ts[0]), "ns").astype("datetime64[D]")
+            self.tables = Tables(self.request, self.symbol, str(day))
+        start = time.thread_time()
+        self._ts, self.messages = np.concatenate([self._ts, ts]), self.messages + len(ts)
+        told = _feed(self.reader, first, table, ts, self.grid, self.file)
+        self.planner.add(told.begun, told.cancels)
+        now = int(ts[-1]) // 1_000_000
+        self.planner.settle(self._counted(self.matcher.feed(told.fills, now)))
+        settled = now - SETTLED_MS
+        reached = np.searchsorted(self._ts, (settled - 2 * WINDOW_MS) * 1_000_000)
+        self._show(settled, self._first + int(reached), start)
+
+    def end(self) -> None:
+        """Show what is left."""
+        start = time.thread_time()
+        self.planner.settle(self._counted(self.matcher.feed([], NEVER)))
+        self._show(NEVER, NEVER, start)
+
+    def _counted(self, fills: Iterator[Fill]) -> Iterator[Fill]:
+        for fill in fills:
+            self.fills, self.told = self.fills + 1, self.told + fill.volume
+            if fill.partners:
+                self.joined, self.explained = self.joined + 1, self.explained + fill.volume
+            yield fill
+
+    def _show(self, settled: int, before: int, start: float) -> None:
+        self.book.show(self.planner.ready(settled, before))
+        rows, depth, ids = self.book.records()
+        self.exact.feed(rows, depth)
+        self.seconds += time.thread_time() - start
+        if len(rows):
+            self._write(rows, depth, ids)
+        done = min(before - self._first, len(self._ts))
+        self._first, self._ts = self._first + done, self._ts[done:]
+
+    def _write(self, rows: Array, depth: Array, ids: Array) -> None:
+        ts = self._ts[rows[:, 0] - self._first]
+        frames = book_tables(self.symbol, ts, rows, depth, self.grid, self.file, order_id=ids, first_seq=self.rows)
+        executed = np.flatnonzero(rows[:, 1] == EXECUTION)
+        price = Scaled(rows[executed, 3] * int(self.grid.tick.scaleb(8)), 8)
+        quantity = Scaled(rows[executed, 4] * int(self.grid.lot.scaleb(8)), 8)
+        side = 1 - 2 * rows[executed, 2]  # the aggressor's
+        trades = trades_table(self.symbol, ts[executed], self.rows + executed, price, quantity, side, self.file)
+        self.rows, self.prints = self.rows + len(rows), self.prints + len(executed)
+        schemas = (BOOK_EVENTS, depth_schema(self.book.levels), TRADES)
+        for schema, frame in zip(schemas, (*frames, trades), strict=True):
+            self.tables.append(schema, frame)
+
+    def verification(self) -> dict[str, Any]:
+        """Return what was found out."""
+        one_step, resync = self.exact.fractions()
+        return {
+            "one_step_exact": one_step,
+            "resync_exact": resync,
+            "messages": self.messages,
+            "messages_per_second": self.messages / self.seconds if self.seconds else None,
+            "crossed_states": self.book.crossed,
+            "stale_orders_removed": self.book.removed,
+            "prints": self.prints,
+            "fills": self.fills,
+            "fills_explained": self.joined,
+            "explained": self.explained / self.told if self.told else None,
+        }
+
+
+def _times(table: CsvTable, file: str, last: int) -> Array:
     ts = utc_times(table.frame["timestamp"], table.rows, file).cast(pl.Int64).to_numpy()
-    falls = np.flatnonzero(np.diff(ts) < 0)
+    falls = np.flatnonzero(np.diff(ts, prepend=last) < 0)
     if len(falls):
-        row = int(table.rows[falls[0] + 1])
+        row = int(table.rows[falls[0]])
         raise DataError(f"timestamp falls ({len(falls)} rows). Allowed: the order of receipt.", file=file, row=row)
     for column, allowed in (("action", ["created", "changed", "deleted"]), ("direction", ["bid", "ask"])):
         bad = (~table.frame[column].is_in(allowed)).arg_true()
@@ -148,259 +224,3 @@ def _times(table: CsvTable, file: str) -> Array:
             given = table.frame[column][at]
             raise DataError(f"{column} must be one of {allowed}; got {given!r}.", file=file, row=int(table.rows[at]))
     return ts
-
-
-# --- what became of each order -----------------------------------------------------------------------------------
-
-
-def read_orders(
-    table: CsvTable, ticks: Array, lots: Array, file: str
-) -> tuple[dict[int, Resting], list[Fill], list[tuple[int, Resting, int]], dict[str, int]]:
-    """Return orders by id, fills, cancellations (row, order, volume) and what was passed over."""
-    orders: dict[int, Resting] = {}
-    left: dict[int, int] = {}
-    fills: list[Fill] = []
-    cancels: list[tuple[int, Resting, int]] = []
-    odd = dict.fromkeys(("order created twice passed over", "change without a loss of volume passed over"), 0)
-    columns = (table.frame[c].to_list() for c in ("id", "action", "direction"))
-    for row, (number, action, direction, price, volume) in enumerate(
-        zip(*columns, ticks.tolist(), lots.tolist(), strict=True)
-    ):
-        side = 1 if direction == "bid" else 0
-        order = orders.get(number)
-        if order is not None and order.side != side:
-            raise DataError(f"order {number} changes its side.", file=file, row=int(table.rows[row]))
-        if action == "created":
-            if order is not None:
-                odd["order created twice passed over"] += 1
-                continue
-            orders[number], left[number] = Resting(number, side, price, volume, row, row), volume
-            continue
-        if order is None:
-            order = orders[number] = Resting(number, side, price, volume, -1, row)
-            left[number] = volume
-            if action == "changed" or volume == 0:  # it lost something whose size its partner must tell
-                fills.append(Fill(row, order, 0, price))
-        order.last = row
-        lost = left[number] - volume
-        if lost > 0:
-            fills.append(Fill(row, order, lost, price))
-        elif (action == "changed" and order.created >= 0) or lost < 0:
-            odd["change without a loss of volume passed over"] += 1
-        left[number] = min(left[number], volume)
-        if action == "deleted" and left[number] > 0:
-            cancels.append((row, order, left[number]))
-            left[number] = 0
-    return orders, fills, cancels, odd
-
-
-# --- who traded with whom ----------------------------------------------------------------------------------------
-
-
-def match_fills(fills: list[Fill], ms: Array) -> None:
-    """Join the two sides of trades: equal volumes first, then one fill with several, then those of unknown volume."""
-    waiting: dict[tuple[int, int], list[Fill]] = defaultdict(list)
-    for fill in fills:
-        if not fill.volume:
-            continue
-        near = [waiting[1 - fill.order.side, fill.volume + off] for off in range(-ROUNDING, ROUNDING + 1)]
-        partners = [f for own in near for f in own if _meet(fill, f, ms)]
-        if partners:
-            partner = max(partners, key=lambda f: f.row)  # the nearest in time
-            _join(fill, [partner])
-            waiting[partner.order.side, partner.volume].remove(partner)
-        else:
-            waiting[fill.order.side, fill.volume].append(fill)
-    _each_open(fills, ms, _match_several)
-    _each_open(fills, ms, _match_unknown)
-
-
-def _each_open(fills: list[Fill], ms: Array, match: Any) -> None:
-    for k, fill in enumerate(fills):
-        if fill.partners:
-            continue
-        low = k
-        while low and ms[fill.row] - ms[fills[low - 1].row] <= WINDOW_MS:
-            low -= 1
-        high = k
-        while high < len(fills) and ms[fills[high].row] - ms[fill.row] <= WINDOW_MS:
-            high += 1
-        match(fill, [f for f in fills[low:high] if not f.partners and _meet(fill, f, ms)], ms)
-
-
-def _match_several(fill: Fill, others: list[Fill], ms: Array) -> None:
-    if not fill.volume:
-        return
-    others = [f for f in others if f.volume]
-    for start in range(len(others)):
-        total = 0
-        for end in range(start, len(others)):
-            total += others[end].volume
-            if total >= fill.volume - ROUNDING:
-                break
-        if abs(total - fill.volume) <= ROUNDING:
-            _join(fill, others[start : end + 1])
-            return
-
-
-def _match_unknown(fill: Fill, others: list[Fill], ms: Array) -> None:
-    if fill.volume:
-        return
-    known = [f for f in others if f.volume]
-    if known:
-        nearest = min(known, key=lambda f: abs(int(ms[f.row] - ms[fill.row])))
-        fill.volume = nearest.volume
-        fill.order.volume += nearest.volume
-        _join(fill, [nearest])
-
-
-def _meet(one: Fill, other: Fill, ms: Array) -> bool:
-    if one.order.side == other.order.side or abs(int(ms[one.row] - ms[other.row])) > WINDOW_MS:
-        return False
-    bid, ask = (one, other) if one.order.side == 1 else (other, one)
-    return bid.price >= ask.price or bid.order.price >= ask.order.price
-
-
-def _join(one: Fill, others: list[Fill]) -> None:
-    one.partners = list(others)
-    for other in others:
-        other.partners = [one]
-
-
-def is_taker(fill: Fill) -> bool:
-    """Tell whether this side of a trade came later than the other."""
-    return bool(fill.partners) and fill.order.id > max(f.order.id for f in fill.partners)
-
-
-# --- events and book ---------------------------------------------------------------------------------------------
-
-Event = tuple[int, int, int, int, Resting, int]  # row, rank within it, serial, kind, order, volume
-
-
-def plan_events(orders: dict[int, Resting], fills: list[Fill], cancels: list[tuple[int, Resting, int]]) -> list[Event]:
-    """Return all events in order: executions of makers, what is left of takers, cancellations."""
-    events: list[Event] = []
-    taken: dict[int, tuple[int, int]] = {}  # of a taker: volume, row of its first trade
-    for fill in fills:
-        if is_taker(fill):
-            volume, first = taken.get(fill.order.id, (0, fill.row))
-            first = min(first, fill.row, *(f.row for f in fill.partners))
-            taken[fill.order.id] = volume + fill.volume, max(first, fill.order.created)
-    for serial, fill in enumerate(fills):
-        if is_taker(fill):
-            first = taken[fill.order.id][1]
-            for maker in fill.partners:
-                row = first if maker.order.created < first else maker.row
-                events.append((row, 1, serial, EXECUTION, maker.order, _share(maker, fill)))
-        elif fill.partners and not any(is_taker(f) for f in fill.partners):
-            # Of several partners some were there before and some came after: each loss stands where it was told.
-            events.append((fill.row, 1, serial, EXECUTION, fill.order, fill.volume))
-        elif not fill.partners and fill.volume:
-            events.append((fill.row, 1, serial, PARTIAL_CANCEL, fill.order, fill.volume))
-    for order in orders.values():
-        volume, row = taken.get(order.id, (0, order.created))
-        if order.created >= 0 and order.volume > volume:
-            events.append((row, 2 if volume else 0, 0, NEW, order, order.volume - volume))
-    events += [(row, 3, 0, DELETE, order, volume) for row, order, volume in cancels]
-    return sorted(events, key=lambda e: e[:3])
-
-
-def _share(maker: Fill, taker: Fill) -> int:
-    """Return what a maker lost to one of its takers; the last bears what the venue rounded."""
-    if taker is not maker.partners[-1]:
-        return taker.volume
-    return maker.volume - sum(f.volume for f in maker.partners[:-1])
-
-
-@dataclass
-class Shown:
-    """The shown book and its record: (row, kind, side, price, lots), order id, and the best levels after each."""
-
-    levels: int
-    crossed: int = 0
-    removed: int = 0
-
-    def __post_init__(self) -> None:
-        self.totals: list[dict[int, int]] = [{}, {}]
-        self.keys: list[list[int]] = [[], []]  # sign * price, the best last
-        self.alive: dict[int, tuple[Resting, int]] = {}
-        self.at: list[dict[int, dict[int, None]]] = [{}, {}]  # ids by price
-        self.events: list[tuple[int, int, int, int, int]] = []
-        self.ids: list[int] = []
-        self.depth: list[list[int]] = []
-
-    def arrays(self) -> tuple[Array, Array, Array, Array]:
-        """Return events as `level2` has them, depth rows, the file's rows and the order ids."""
-        rows = np.array(self.events, dtype=np.int64).reshape(-1, 5)
-        depth = np.array(self.depth, dtype=np.int64).reshape(-1, 4 * self.levels)
-        return rows, depth, rows[:, 0], np.array(self.ids, dtype=np.int64)
-
-    def add(self, order: Resting, volume: int) -> None:
-        """Let an order rest."""
-        side, price = order.side, order.price
-        if price not in self.totals[side]:
-            bisect.insort(self.keys[side], (2 * side - 1) * price)
-        self.totals[side][price] = self.totals[side].get(price, 0) + volume
-        self.alive[order.id] = order, volume
-        self.at[side].setdefault(price, {})[order.id] = None
-
-    def take(self, order: Resting, volume: int) -> int:
-        """Take volume from a resting order; return what it had, at most `volume`."""
-        side, price = order.side, order.price
-        had = self.alive[order.id][1]
-        volume = min(volume, had)
-        self.totals[side][price] -= volume
-        if not self.totals[side][price]:
-            del self.totals[side][price]
-            del self.keys[side][bisect.bisect_left(self.keys[side], (2 * side - 1) * price)]
-        if had > volume:
-            self.alive[order.id] = order, had - volume
-        else:
-            del self.alive[order.id], self.at[side][price][order.id]
-        return volume
-
-    def crossing(self, order: Resting) -> list[Resting]:
-        """Return the resting orders that an order would cross, the best level's."""
-        other, sign = 1 - order.side, 2 * order.side - 1
-        if not self.keys[other]:
-            return []
-        best = -sign * self.keys[other][-1]
-        return [self.alive[i][0] for i in self.at[other][best]] if sign * order.price >= sign * best else []
-
-    def record(self, row: int, kind: int, order: Resting, volume: int) -> None:
-        """Write an event and the levels after it."""
-        self.events.append((row, kind, order.side, order.price, volume))
-        self.ids.append(order.id)
-        depth = [0] * (4 * self.levels)
-        for side in (0, 1):
-            totals, sign = self.totals[side], 2 * side - 1
-            for level, key in enumerate(reversed(self.keys[side][-self.levels :])):
-                depth[4 * level + 2 * side] = price = sign * key
-                depth[4 * level + 2 * side + 1] = totals[price]
-        self.depth.append(depth)
-
-
-def show(events: list[Event], orders: dict[int, Resting], levels: int) -> Shown:
-    """Run the events through the book; the first record is the book with which the file begins."""
-    book = Shown(levels)
-    for order in orders.values():
-        if order.created < 0 and order.volume > 0 and not book.crossing(order):
-            book.add(order, order.volume)
-    book.record(0, HALT, Resting(0, 0, 1, 0, 0, 0), 0)
-    for row, _, _, kind, order, volume in events:
-        if kind == NEW:
-            for stale in [s for s in book.crossing(order) if s.last <= row]:
-                while book.crossing(order) and stale.id in book.alive:
-                    had = book.take(stale, book.alive[stale.id][1])
-                    book.removed += 1
-                    book.record(row, DELETE, stale, had)
-            if book.crossing(order):
-                book.crossed += 1  # its trades were not told: it is not shown
-            else:
-                book.add(order, volume)
-                book.record(row, NEW, order, volume)
-        elif order.id in book.alive:
-            had = book.take(order, volume)
-            gone = order.id not in book.alive
-            book.record(row, DELETE if kind == PARTIAL_CANCEL and gone else kind, order, had)
-    return book
