@@ -161,13 +161,15 @@ def calibrate(
     what: What = None,
     horizon: Annotated[list[float] | None, typer.Option(help="seconds; may be repeated")] = None,
     against: Annotated[str | None, typer.Option(help="another symbol of the same day: cross-impact")] = None,
+    flow: Annotated[bool, typer.Option("--flow", help="fit the background flow of the market too")] = False,
+    flow_rounds: Annotated[int, typer.Option(help="rounds of matching it by simulation, minutes each")] = 0,
     preset: Preset = "default",
     lake: LakeDir = None,
     seed: Seed = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit the impact law on a symbol's order-book day, and say what may be charged."""
+    """Fit the impact law on a symbol's order-book day, and say what may be charged; with --flow its background too."""
     from difffinance.calibration.symbol import calibrate_symbol
 
     session = Session(what, preset, lake, seed, as_json, quiet)
@@ -181,6 +183,12 @@ def calibrate(
         seed=session.config.seed,
         progress=session.progress,
     )
+    if flow or flow_rounds:
+        from difffinance.simulation.symbol_flow import fit_symbol_flow
+
+        answer["background_flow"] = fit_symbol_flow(
+            symbol, lake=session.lake, seed=session.config.seed, rounds=flow_rounds
+        )
     session.answer(answer, summaries.calibrated, f"difffinance report {symbol}")
 
 

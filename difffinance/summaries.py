@@ -77,6 +77,13 @@ def calibrated(answer: dict[str, Any]) -> str:
         f"what may be charged: {costs['kind']} ({costs['source']}): temporary {costs['temporary']:.3g} "
         f"|q/V|^{costs['exponent']:.3g}, {rest}, in volatilities of the period"
     )
+    if "background_flow" in answer:
+        flow = answer["background_flow"]
+        settings = " ".join(f"market.{name}={value}" for name, value in flow["market"].items())
+        lines += [
+            f"background flow: {flow['notes']}; {flow['path']}",
+            f"  to trade in it: difffinance simulate {settings}",
+        ]
     return "\n".join(lines)
 
 

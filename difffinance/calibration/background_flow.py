@@ -5,6 +5,7 @@ import numpy as np
 from difffinance.calibration.excitation import DECAYS, EventStream, Excitation, fit_excitation
 from difffinance.calibration.flow_tables import (
     life_table,
+    picked_table,
     place_tables,
     requote_tables,
     size_tables,
@@ -20,16 +21,19 @@ from difffinance.calibration.order_lives import (
     order_lives,
     spread_before,
 )
-from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, TAKE, VisibleDay, visible_day
+from difffinance.calibration.value_learning import learn_value
+from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, TAKE, VisibleDay, visible_day
 from difffinance.errors import RefusedFit
 from difffinance.market.flow_fits import FlowFit
+from difffinance.market.flow_state import GAPS, SPREADS
 from difffinance.records import Array, BookDay
 
 SESSION_SECONDS = 23_400.0
 _FEWEST_EVENTS = 2000
 _FAR = 1e6
 _SPREAD_QUANTILES = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 0.95)
-VALUE_LEAN, VALUE_PULL = 0.75, 0.001
+_TAKE_QUANTILES, _GAP_QUANTILES = (0.06, 0.14, 0.25, 0.4, 0.6, 0.8), (0.4, 0.7, 0.9)
+VALUE_LEAN, VALUE_PULL, VALUE_FOLLOW = 0.5, 0.0003, 0.5
 
 
 def split_blocks(blocks: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -54,8 +58,8 @@ def calibrate_flow(
 def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, session_seconds: float) -> FlowFit:
     """Return the fit of all models on the given blocks."""
     inside = np.isin(day.blocks, blocks)
-    takes = market_rows(day)
-    takes = takes[inside[takes]]
+    everything = market_rows(day)
+    takes = everything[inside[everything]]
     if inside.sum() < _FEWEST_EVENTS or len(takes) < 50:
         raise RefusedFit(
             f"a background flow needs {_FEWEST_EVENTS} messages and 50 market orders in its blocks; got "
@@ -63,15 +67,19 @@ def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, sess
         )
     intraday = intraday_shape(day, blocks, session_seconds)
     edges = spread_edges(spread_before(day)[inside])
+    take_edges, gap_edges = take_states(day, takes)
     lives = order_lives(day)
     u = activity_at(day.seconds / session_seconds, intraday)
-    stream, rows = event_stream(day, lives, takes, blocks, edges, u)
-    found = fit_excitation(stream, exposure_by_age(day, lives, blocks, BLOCK_SECONDS), len(edges) + 1)
+    states = np.stack([np.repeat(np.searchsorted(edges, day.spread, side="right")[:, None], 2, axis=1),
+                       np.zeros((len(day.kind), 2), int), take_cell(day, take_edges, gap_edges)], axis=2)  # fmt: skip
+    stream, rows = event_stream(day, lives, takes, blocks, states, u)
+    found = fit_excitation(stream, exposure_by_age(day, lives, blocks, BLOCK_SECONDS), states.max() + 1)
     requote = np.zeros(len(day.kind))
-    requote[rows] = found.requote
+    requote[rows] = found.causes[:, 1 + 2 * LEAVE]
     stay, shift, stays = requote_tables(day, requote)
     new = np.flatnonzero(inside & (day.kind == ADD))
     size, queue = take_sizes(day, takes)
+    learned = learn_value(day, everything, blocks)
     tables = {
         "spread_edges": edges,
         **place_tables(day, new, np.where(stays[new], 0.0, 1.0), edges),
@@ -82,12 +90,19 @@ def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, sess
         **excitation_tables(found),
         "stay": stay,
         "shift": shift,
+        "take_edges": take_edges,
+        "gap_edges": gap_edges,
+        "follow": np.array([VALUE_FOLLOW]),
+        "worth": np.array([learned.worth]),
+        "sign_decay": learned.decay,
+        "sign_weight": learned.weight,
+        "picked": picked_table(day, rows, found.causes.sum(axis=1)),
         "window": np.array([np.median(_window(day)[inside])]),
         **unit_tables(day, blocks),
     }
     tables |= state_tables(day, lives, takes, edges, tables["queue_edges"], blocks, u)
     return FlowFit(
-        symbol, intraday, value_volatility(day, blocks, session_seconds), VALUE_LEAN, VALUE_PULL,
+        symbol, intraday, learned.volatility * np.sqrt(session_seconds), VALUE_LEAN, VALUE_PULL,
         float(np.median(day.mid[inside]) * tick_size),
         f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s, {inside.sum()} messages, "
         f"branching ratio {found.branching_ratio:.2f}",
@@ -99,6 +114,33 @@ def spread_edges(spread: Array) -> Array:
     """Return the edges between spreads, ticks: quantiles, far away where there are fewer different ones."""
     edges = np.unique(np.floor(np.quantile(spread, _SPREAD_QUANTILES))) + 0.5
     return np.concatenate([edges, _FAR + np.arange(len(_SPREAD_QUANTILES) - len(edges))])
+
+
+def take_states(day: VisibleDay, takes: Array) -> tuple[Array, Array]:
+    """Return the edges between spreads and between gaps behind the queue, ticks: quantiles over market orders.
+
+    Closer together where quotes stand out: at tight spreads and wide gaps market orders come by far the fastest.
+    """
+    rows = takes[takes > 0]
+    gap = _gaps(day)[rows - 1, np.where(day.side[rows] > 0, 0, 1)]
+    found = []
+    for values, quantiles in ((spread_before(day)[rows], _TAKE_QUANTILES), (gap, _GAP_QUANTILES)):
+        edges = np.unique(np.floor(np.quantile(values, quantiles))) + 0.5
+        found.append(np.concatenate([edges, _FAR + np.arange(len(quantiles) - len(edges))]))
+    return found[0], found[1]
+
+
+def take_cell(day: VisibleDay, take_edges: Array, gap_edges: Array) -> Array:
+    """Return the state for market orders against bids and offers after each message, (n, 2)."""
+    spread = np.searchsorted(take_edges, day.spread, side="right")[:, None]
+    return np.asarray(spread * GAPS + np.searchsorted(gap_edges, _gaps(day), side="right"))
+
+
+def _gaps(day: VisibleDay) -> Array:
+    """Return ticks from best to second price of bids and offers, (n, 2); 1 where no second one is known."""
+    if day.prices.shape[2] < 2:
+        return np.ones((len(day.kind), 2))
+    return np.nan_to_num(np.abs(day.prices[:, :, 1] - day.prices[:, :, 0]), nan=1.0)
 
 
 def market_rows(day: VisibleDay) -> Array:
@@ -141,30 +183,23 @@ def intraday_shape(day: VisibleDay, blocks: Array, session_seconds: float) -> fl
     return float(np.clip(slope / max(level, 1e-12), 0.0, 0.9))
 
 
-def value_volatility(day: VisibleDay, blocks: Array, session_seconds: float) -> float:
-    """Return the volatility of a session from the returns of minutes inside the blocks, fraction."""
-    minutes = np.arange(0.0, session_seconds, 60.0)
-    at = np.searchsorted(day.seconds, minutes, side="right") - 1
-    mids = day.mid[np.maximum(at, 0)]
-    start = (minutes[:-1] // BLOCK_SECONDS).astype(int)
-    keep = np.isin(start, blocks) & (at[:-1] >= 0) & (start == (minutes[1:] - 1e-9) // BLOCK_SECONDS)
-    returns = np.diff(np.log(mids))[keep]
-    return float(returns.std() * np.sqrt(session_seconds / 60.0)) if len(returns) > 1 else 0.0
-
-
 def event_stream(
-    day: VisibleDay, lives: OrderLives, takes: Array, blocks: Array, edges: Array, u: Array
+    day: VisibleDay, lives: OrderLives, takes: Array, blocks: Array, states: Array, u: Array
 ) -> tuple[EventStream, Array]:
-    """Return the events of the blocks, market orders once each, and the rows of the day that they are."""
+    """Return the events of the blocks, market orders once each, and the rows of the day that they are.
+
+    `states` (n, 2, 3) are those after each message by side and kind.
+    """
     first = np.zeros(len(day.kind), bool)
     first[takes] = True
     rows = np.flatnonzero(np.isin(day.blocks, blocks) & ((day.kind != TAKE) | first))
     age, life_class = ages(day, lives)
     ends = {int(b): (b + 1) * BLOCK_SECONDS for b in blocks}
+    previous, last = np.maximum(rows - 1, 0), np.append(rows[1:] - 1, len(day.kind) - 1)
     stream = EventStream(
         day.seconds[rows], day.kind[rows], day.side[rows], day.blocks[rows],
-        np.searchsorted(edges, spread_before(day)[rows], side="right"), u[rows], lives.beside[rows], age[rows],
-        life_class[rows], ends,
+        states[previous, np.where(day.side[rows] > 0, 0, 1), day.kind[rows]], states[last], u[rows],
+        lives.beside[rows], age[rows], life_class[rows], ends,
     )  # fmt: skip
     return stream, rows
 
@@ -174,4 +209,5 @@ def excitation_tables(found: Excitation) -> dict[str, Array]:
     mean = found.alpha.sum(axis=(1, 2, 3))
     shares = found.alpha.reshape(len(mean), -1) / np.maximum(mean, 1e-12)[:, None]
     return {"base": found.mu, "mean": mean, "children": np.cumsum(shares, axis=1), "decay": DECAYS,
-            "factor": found.factor}  # fmt: skip
+            "met": found.met, "add_factor": found.factor[ADD, :SPREADS],
+            "take_factor": found.factor[TAKE].reshape(SPREADS, GAPS)}  # fmt: skip

@@ -1,15 +1,16 @@
 """Maximum likelihood of the self-exciting part of the fitted flow, by expectation and maximisation.
 
-The intensity of events of kind t on a side of the book, at a spread in bucket b, is
+The intensity of events of kind t on a side of the book, while that side is in state b for them, is
 
-    f_t(b) mu_t u(time) / 2 + sum over past events j of alpha[kind of j, t, same or other side, k] g_k(time - t_j)
+    f_t(b) (mu_t u(time) / 2 + sum over past events j of alpha[kind of j, t, same or other side, k] g_k(time - t_j))
 
-with g_k(x) = d_k exp(-d_k x) and fixed decays d_k. An event at the very time of an earlier one is its immediate
-child. A cancellation is of one order: each order leaves with a hazard of its own that depends on its class and age,
-and besides events set off quick cancellations, of each of the n orders of the side near the touch alike. Hazards grow
-with the number of orders and bring the book back to its size, which waves of a given number of cancellations would
-not. The likelihood is that of a superposition, so every step of the EM algorithm (Veen & Schoenberg 2008) has a
-closed form. Each block of the day stands alone.
+with g_k(x) = d_k exp(-d_k x) and fixed decays d_k: whatever causes an order, it comes more or less easily as the book
+stands. For limit orders the state is the spread, for market orders spread and gap behind the queue that they meet. An
+event at the very time of an earlier one is its immediate child. A cancellation is of one order: each order leaves with
+a hazard of its own that depends on its class and age, and besides events set off quick cancellations, of each of the n
+orders of the side near the touch alike. Hazards grow with the number of orders and bring the book back to its size,
+which waves of a given number of cancellations would not. The likelihood is that of a superposition, so every step of
+the EM algorithm (Veen & Schoenberg 2008) has a closed form. Each block of the day stands alone.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class EventStream:
     kind: Array
     side: Array
     block: Array
-    spread: Array  # bucket of the spread before the event
+    before: Array  # (n,) state for events of its kind, on its side, before the event
+    after: Array  # (n, 2, 3) state for events of each kind on each side (bids first) from this event to the next
     activity: Array  # u at the event
     orders: Array  # orders of that side near the touch
     age: Array  # of the order that leaves; NaN where its birth is not known
@@ -47,28 +49,29 @@ class Excitation:
 
     mu: Array  # (3,) spontaneous events per second, both sides, where the factor is 1
     alpha: Array  # (3, 3, 2, K+1)
-    factor: Array  # (3, B)
+    factor: Array  # (3, B), the largest 1
+    met: Array  # (3,) mean factor that children of each kind meet when they are due
     hazard: Array  # (C, ages) per second
-    requote: Array  # (n,) chance that a limit order is a child of a cancellation on its side
+    causes: Array  # (n, 7) chances: spontaneous, then the parent's kind and side (same, other)
     log_likelihood: Array  # (3, iterations) of the events, without the integral
 
     @property
     def branching_ratio(self) -> float:
         """Spectral radius of the matrix of expected children."""
-        return float(np.abs(np.linalg.eigvals(self.alpha.sum(axis=(2, 3)))).max())
+        return float(np.abs(np.linalg.eigvals(self.alpha.sum(axis=(2, 3)) * self.met)).max())
 
 
 @dataclass(frozen=True)
 class _Design:
     recent: Array  # (n, 3, 2, K) decayed counts of past events by kind and relative side
     immediate: Array  # (n, 3, 2) events of the same time before
-    exposed: Array  # (n, 3, K) integral of the kernels from this event to the next, both sides
+    exposed: Array  # (n, 3, 2, K) integral of the kernels from this event to the next, by kind and side of the past
     duration: Array  # (n,) seconds to the next event or the end of the block
 
 
 def _design(stream: EventStream, decays: Array) -> _Design:
     n, k = len(stream.time), len(decays)
-    recent, exposed = np.zeros((n, KINDS, 2, k)), np.zeros((n, KINDS, k))
+    recent, exposed = np.zeros((n, KINDS, 2, k)), np.zeros((n, KINDS, 2, k))
     immediate, duration = np.zeros((n, KINDS, 2)), np.zeros(n)
     state, at_once, column = np.zeros((KINDS, 2, k)), np.zeros((KINDS, 2)), (stream.side < 0).astype(int)
     last_block, last = -1, 0.0
@@ -87,20 +90,20 @@ def _design(stream: EventStream, decays: Array) -> _Design:
         immediate[i, :, 0], immediate[i, :, 1] = at_once[:, c], at_once[:, 1 - c]
         state[stream.kind[i], c] += 1.0
         at_once[stream.kind[i], c] += 1.0
-        exposed[i] = state.sum(axis=1) * (1.0 - gone[i])
+        exposed[i] = state * (1.0 - gone[i])
         state *= gone[i]
     return _Design(recent, immediate, exposed, duration)
 
 
 def fit_excitation(
-    stream: EventStream, exposure: Array, spreads: int, *, iterations: int = 80, decays: Array = DECAYS
+    stream: EventStream, exposure: Array, states: int, *, iterations: int = 80, decays: Array = DECAYS
 ) -> Excitation:
     """Return the maximum-likelihood estimate; `exposure` (C, ages) is order-seconds at risk by class and age."""
     design = _design(stream, decays)
     span = float((stream.activity * design.duration).sum())
-    mu, factor, alpha = np.zeros(KINDS), np.ones((KINDS, spreads)), np.zeros((KINDS, KINDS, 2, len(decays) + 1))
-    hazard, requote = np.full(exposure.shape, 0.1), np.zeros(len(stream.time))
-    events = np.bincount(stream.kind, minlength=KINDS)
+    mu, factor, alpha = np.zeros(KINDS), np.ones((KINDS, states)), np.zeros((KINDS, KINDS, 2, len(decays) + 1))
+    met = np.ones(KINDS)
+    hazard, causes = np.full(exposure.shape, 0.1), np.zeros((len(stream.time), 1 + 2 * KINDS))
     path = np.zeros((KINDS, iterations))
     for target in range(KINDS):
         rows = np.flatnonzero(stream.kind == target)
@@ -113,11 +116,11 @@ def fit_excitation(
             alpha[:, target, :, 1:][..., decays < SLOWEST_CANCEL] = 0.0
         for step in range(iterations):
             weights, own, value = _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays)
-            _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, hazard, exposure, events)
+            met[target] = _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, hazard, exposure)
             path[target, step] = value
-        if target != LEAVE:
-            requote[rows] = weights[:, 1 + LEAVE * 2 * (len(decays) + 1) :][:, : len(decays) + 1].sum(axis=1)
-    return Excitation(mu, alpha, factor, hazard, requote, path)
+        causes[rows, 0] = weights[:, 0]
+        causes[rows, 1:] = weights[:, 1:].reshape(len(rows), 2 * KINDS, -1).sum(axis=2)
+    return Excitation(mu, alpha, factor, met, hazard, causes, path)
 
 
 def _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays):  # type: ignore[no-untyped-def]
@@ -131,7 +134,7 @@ def _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays):  #
     at_once[sudden] = np.where(design.immediate[rows][sudden] > 0, np.maximum(at_once[sudden], 1e-6), 0.0)
     kernels = np.concatenate([at_once[..., None], kernels], axis=-1)
     parts = np.concatenate([np.where(sudden, 0.0, per_side)[:, None], kernels.reshape(len(rows), -1)], axis=1)
-    parts[:, 0] *= factor[target][stream.spread[rows]]
+    parts *= factor[target][stream.before[rows]][:, None]
     own = np.zeros(len(rows))
     if target == LEAVE:
         known = (stream.life_class[rows] >= 0) & ~sudden
@@ -142,19 +145,40 @@ def _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays):  #
     return parts / total[:, None], own / total, float(np.log(total[~sudden]).sum())
 
 
-def _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, hazard, exposure, events):  # type: ignore[no-untyped-def]
-    """Update the parameters of one target in place."""
-    spontaneous = np.bincount(stream.spread[rows], weights[:, 0], minlength=factor.shape[1])
-    offered = np.bincount(stream.spread, stream.activity * design.duration, minlength=factor.shape[1])
-    rate = spontaneous / np.maximum(offered, 1e-9)
-    mu[target] = rate.max()
-    factor[target] = rate / max(mu[target], 1e-12)
-    mass, exposed = weights[:, 1:].sum(axis=0).reshape(KINDS, 2, -1), design.exposed.sum(axis=0)
-    alpha[:, target, :, 1:] = mass[..., 1:] / np.maximum(exposed[:, None, :], 1e-12)
-    alpha[:, target, :, 0] = mass[..., 0] / np.maximum(events[:, None], 1)
+def _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, hazard, exposure):  # type: ignore[no-untyped-def]
+    """Update the parameters of one target in place; return the mean factor that its children meet.
+
+    Causes first, then the factors of the states given them.
+    """
+    eased, free = factor[target][stream.after[:, :, target]], stream.activity * design.duration  # (n, 2), (n,)
+    mu[target] = weights[:, 0].sum() / max(0.5 * float(free @ eased.sum(axis=1)), 1e-9)
+    mass = weights[:, 1:].sum(axis=0).reshape(KINDS, 2, -1)
+    own_side = (stream.side < 0).astype(int)
+    for relative in range(2):
+        sides = [relative, 1 - relative]  # of the past events that bids and offers see there
+        exposed = np.einsum("nc,nscK->sK", eased, design.exposed[:, :, sides])
+        alpha[:, target, relative, 1:] = mass[:, relative, 1:] / np.maximum(exposed, 1e-12)
+        there = eased[np.arange(len(own_side)), own_side ^ relative]
+        parents = np.bincount(stream.kind, there, minlength=KINDS)
+        alpha[:, target, relative, 0] = mass[:, relative, 0] / np.maximum(parents, 1e-9)
     if target == LEAVE:
         known = stream.life_class[rows] >= 0
         age = np.searchsorted(AGE_EDGES, stream.age[rows][known], side="right") - 1
         deaths = np.zeros(exposure.shape)
         np.add.at(deaths, (stream.life_class[rows][known], age), own[known])
         hazard[:] = deaths / np.maximum(exposure, 1e-9)
+        return 1.0
+    expected, children = np.zeros((2, factor.shape[1]))
+    for side in range(2):
+        sides = [side, 1 - side]
+        due = np.einsum("nsrK,srK->n", design.exposed[:, :, sides], alpha[:, target, :, 1:])
+        due += alpha[stream.kind, target, own_side ^ side, 0]
+        children += np.bincount(stream.after[:, side, target], due, minlength=len(expected))
+        due += 0.5 * mu[target] * free
+        expected += np.bincount(stream.after[:, side, target], due, minlength=len(expected))
+    # One event more and one more expected: states that hardly occur stay near the others.
+    rate = (np.bincount(stream.before[rows], minlength=len(expected)) + 1.0) / (expected + 1.0)
+    factor[target], scale = rate / rate.max(), rate.max()
+    mu[target] *= scale
+    alpha[:, target] *= scale
+    return float(children @ factor[target] / max(children.sum(), 1e-12))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from difffinance.calibration.excitation import AGE_EDGES
-from difffinance.calibration.order_lives import OrderLives, behind_touch, spread_before
+from difffinance.calibration.order_lives import LIFE_EDGES, OrderLives, behind_touch, spread_before
 from difffinance.calibration.visible_day import ADD, LEAVE, TAKE, VisibleDay
 from difffinance.records import Array
 
@@ -21,6 +21,14 @@ def levels(values: Array, count: int, weights: Array | None = None) -> Array:
     reached = np.cumsum(weights[order])
     at = (np.arange(count) + 0.5) / count * reached[-1]
     return np.asarray(values[order][np.minimum(np.searchsorted(reached, at), len(values) - 1)])
+
+
+def size_levels(sizes: Array) -> Array:
+    """Return quantiles of sizes; the last stands for the tail and is the mean of the largest."""
+    found = levels(sizes, SIZE_QUANTILES)
+    if len(sizes):
+        found[-1] = np.sort(sizes)[len(sizes) - max(len(sizes) // SIZE_QUANTILES, 1) :].mean()
+    return found
 
 
 def knots(values: Array, count: int, weights: Array) -> Array:
@@ -56,7 +64,7 @@ def size_tables(day: VisibleDay, rows: Array) -> Array:
     """Return quantiles of the sizes of new orders inside, at and behind the touch, (3, Q)."""
     behind = behind_touch(day)[rows]
     where = np.where(behind < 0, 0, np.where(behind == 0, 1, 2))
-    return np.stack([levels(day.quantity[rows][where == k], SIZE_QUANTILES) for k in range(3)])
+    return np.stack([size_levels(day.quantity[rows][where == k]) for k in range(3)])
 
 
 def take_tables(size: Array, queue: Array) -> dict[str, Array]:
@@ -66,7 +74,7 @@ def take_tables(size: Array, queue: Array) -> dict[str, Array]:
     state = np.searchsorted(edges, queue, side="right")
     take = np.array([[(size == queue)[state == k].mean(), (size <= queue)[state == k].mean()] if (state == k).any()
                      else [1.0, 1.0] for k in range(3)])  # fmt: skip
-    return {"queue_edges": edges, "take": take, "take_size": levels(size[size != queue], SIZE_QUANTILES)}
+    return {"queue_edges": edges, "take": take, "take_size": size_levels(size[size != queue])}
 
 
 def life_table(hazard: Array, count: int = 25) -> Array:
@@ -80,6 +88,26 @@ def life_table(hazard: Array, count: int = 25) -> Array:
             j = min(int(np.searchsorted(reached, target, side="right")) - 1, len(rates) - 1)
             table[c, k] = np.log(AGE_EDGES[j] + (target - reached[j]) / rates[j])
     return table
+
+
+def picked_table(day: VisibleDay, rows: Array, caused: Array) -> Array:
+    """Return how likely a wave of cancellations picks an order at the touch and behind it, over the likeliest.
+
+    `caused` is the chance of each message in `rows` that another one set it off. Orders are counted by the levels that
+    they stand on, over the same messages.
+    """
+    gone = day.kind[rows] == LEAVE
+    rows, caused = rows[gone], caused[gone]
+    behind = behind_touch(day)[rows]
+    column = np.where(day.side[rows] > 0, 0, 1)
+    book = day.prices[np.maximum(rows - 1, 0), column]
+    away = np.abs(book - book[:, :1])
+    edges = np.concatenate([[-np.inf, 0.5], LIFE_EDGES - 0.5, [np.inf]])
+    known, weights = np.isfinite(away), np.broadcast_to(caused[:, None], away.shape)
+    there = np.histogram(away[known], edges, weights=weights[known])[0]
+    taken = np.histogram(behind, edges, weights=caused)[0]
+    rate = (taken + 1.0) / (there + 1.0)
+    return np.asarray(rate / rate.max())
 
 
 def requote_tables(day: VisibleDay, requote: Array) -> tuple[Array, Array, Array]:

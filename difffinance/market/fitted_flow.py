@@ -3,15 +3,21 @@
 - Limit orders, cancellations and market orders are a marked Hawkes process. Each event has a Poisson number of
   children; a child's kind, side (that of its parent's book side or the other) and exponential delay are drawn from
   fitted shares. Simulated by its branching: children wait on an agenda.
-- Spontaneous events of each kind come at a rate that depends on the current spread.
+- An order that is due, spontaneous or a child, comes with a chance that depends on the book of that moment: limit
+  orders by the spread, market orders by the spread and the gap behind the queue that they meet. Takers wait for a
+  quote that stands out, which keeps bursts of market orders from walking the book: the first of them moves the price
+  most.
 - A limit order's place relative to touch and spread depends on the spread. A child of a cancellation on its own side
   is a re-quote: it keeps near the old price, and its size, with fitted chances.
 - Each order has a life, drawn from a heavy-tailed distribution that depends on where it was placed. Besides, the
-  process cancels orders near the touch.
+  process cancels orders near the touch, those at the touch rather than those behind it.
 - Market orders take the best queue, less or more with chances that depend on its size.
 - What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
   follow signs because orders are split, not because trades cause trades.
-- The value is a geometric Brownian motion; the sides of spontaneous events lean to it.
+- The value is a geometric Brownian motion that also learns from market orders, whoever sends them: each moves it by
+  what was unexpected in its sign, given the signs before it (`calibration.value_learning`).
+- The sides of spontaneous events, of limit orders inside the spread and of waves of cancellations lean to the value,
+  which moves the quotes after an order and brings back those that only walked the book.
 """
 
 import numpy as np
@@ -24,9 +30,11 @@ from difffinance.market.flow_state import (
     INTRADAY,
     LEAN,
     LOG_VALUE,
+    MEMORIES,
     NOW,
     PULL,
     REACH,
+    SIGNS,
     VALUE_SD,
     activity,
     between,
@@ -36,14 +44,14 @@ from difffinance.market.flow_state import (
     pick,
     push,
 )
-from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH
+from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, next_down, next_up
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 
 # Kinds of items on the agenda; the first three are also the kinds of events.
 ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
 _NONE = np.int64(0)
 _MOST_CHILDREN = 64  # of one event
-_TRIES = 12  # draws of an order to cancel
+_TRIES = 64  # draws of an order to cancel
 
 
 @kernel
@@ -70,10 +78,12 @@ def run_fitted(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
         if kind == SPONTANEOUS:
             kind, side = spontaneous(floor, flow, rng)
             order, near = -1, 0
+        if kind < EXPIRE and rng.random() >= ease(floor, flow.tables[0], kind, side):
+            continue
         if kind == ADD:
             add(floor, flow, rng, ts, owner, side, near, price, size)
         elif kind == LEAVE:
-            leave(floor, flow, rng, ts, side)
+            leave(floor, flow, rng, ts, toward(floor, flow, rng, side, -1, flow.tables[0].follow[0]))
         elif kind == TAKE:
             take(floor, flow, rng, ts, owner, side)
         elif kind == EXPIRE and floor.orders[order].quantity > 0:
@@ -113,14 +123,50 @@ def spontaneous(floor, flow, rng):  # type: ignore[no-untyped-def]
         return SPONTANEOUS, np.int64(0)
     draw = rng.random() * total
     kind = ADD if draw < base[0] else (LEAVE if draw < base[0] + base[1] else TAKE)
-    marks, factor = floor.marks, flow.tables[0].factor
-    state = bucket(flow.tables[0].spread_edges, marks[LAST_ASK] - marks[LAST_BID])
-    if factor[kind, state] < 1.0 and rng.random() > factor[kind, state]:
-        return SPONTANEOUS, np.int64(0)
-    pull = p[LEAN] * np.tanh((clock[LOG_VALUE] - np.log(floor.marks[MID])) / p[PULL])
     # A value above the mid brings bids, and takes and thins out offers.
-    side = np.int64(1 if rng.random() < 0.5 + 0.5 * pull else -1)
+    side = np.int64(1 if rng.random() < 0.5 + 0.5 * p[LEAN] * pull(floor, flow) else -1)
     return kind, side if kind == ADD else -side
+
+
+@inlined
+def pull(floor, flow):  # type: ignore[no-untyped-def]
+    """Return how strongly the value pulls the quotes, from -1 to 1 (up)."""
+    return np.tanh((flow.clock[LOG_VALUE] - np.log(floor.marks[MID])) / flow.p[PULL])
+
+
+@inlined
+def toward(floor, flow, rng, side, sense, strength):  # type: ignore[no-untyped-def]
+    """Return the side, or now and then the one that brings quotes to the value: for `sense` 1 bids where it is above."""
+    pulled = pull(floor, flow)
+    if rng.random() < strength * abs(pulled):
+        return np.int64(sense if pulled > 0.0 else -sense)
+    return side
+
+
+@inlined
+def learn(flow, sign):  # type: ignore[no-untyped-def]
+    """Let the value learn from the sign of a market order, as far as it was not expected."""
+    clock, tables, expected = flow.clock, flow.tables[0], 0.0
+    for k in range(MEMORIES):
+        expected += tables.sign_weight[k] * clock[SIGNS + k]
+        clock[SIGNS + k] += (1.0 - tables.sign_decay[k]) * (sign - clock[SIGNS + k])
+    clock[LOG_VALUE] += tables.worth[0] * (sign - min(max(expected, -1.0), 1.0))
+
+
+@inlined
+def ease(floor, tables, kind, side):  # type: ignore[no-untyped-def]
+    """Return the chance that an event that is due happens as the book stands."""
+    marks, top = floor.marks, floor.top
+    spread = marks[LAST_ASK] - marks[LAST_BID]
+    if kind == ADD:
+        return tables.add_factor[bucket(tables.spread_edges, spread)]
+    if kind != TAKE:
+        return 1.0
+    if side > 0:
+        gap = top[BID] - next_down(floor.bits[BID], top[BID] - 1)
+    else:
+        gap = next_up(floor.bits[ASK], top[ASK] + 1, top[WIDTH]) - top[ASK]
+    return tables.take_factor[bucket(tables.take_edges, spread), bucket(tables.gap_edges, np.float64(gap))]
 
 
 @kernel
@@ -170,6 +216,7 @@ def answer_seats(floor, flow, rng, owner):  # type: ignore[no-untyped-def]
                 True,
             )
         elif event.kind != CANCEL and done > 0:
+            learn(flow, side)
             spawn(
                 flow.agenda,
                 flow.due,
@@ -258,6 +305,8 @@ def add(floor, flow, rng, ts, owner, side, near, old_price, old_size):  # type: 
             return
     else:
         where = draw_class(tables, rng, marks[LAST_ASK] - marks[LAST_BID])
+        if where == 0:
+            side = toward(floor, flow, rng, side, 1, tables.follow[0])
         price, where = place(floor, tables, rng, side, where)
     quantity = np.int64(pick(tables.size[where], rng))
     if near > 0 and old_size > 0 and rng.random() < tables.stay[near]:
@@ -281,8 +330,8 @@ def remove(floor, flow, rng, ts, order):  # type: ignore[no-untyped-def]
 
 @inlined
 def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
-    """Cancel one of the orders of a side near the touch, each as likely."""
-    marks, window, live = floor.marks, flow.tables[0].window[0], flow.live
+    """Cancel one of the orders of a side near the touch; how likely each is depends on where it stands now."""
+    marks, tables, live = floor.marks, flow.tables[0], flow.live
     for _ in range(_TRIES):
         if flow.live_count[0] == 0:
             return
@@ -293,7 +342,8 @@ def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
             live[k] = live[flow.live_count[0]]
             continue
         behind = marks[LAST_BID] - order.price if side > 0 else order.price - marks[LAST_ASK]
-        if order.side == side and behind <= window:
+        where = 0 if behind < 1.0 else 1 + bucket(tables.life_edges, behind)
+        if order.side == side and behind <= tables.window[0] and rng.random() < tables.picked[where]:
             remove(floor, flow, rng, ts, live[k])
             return
 
@@ -318,6 +368,7 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
         return
     quantity = take_quantity(floor, flow.tables[0], rng, side, best)
     order = submit(floor, ts, MARKET, -side, _NONE, quantity, owner)
+    learn(flow, -side)
     spawn(
         flow.agenda,
         flow.due,

@@ -36,6 +36,7 @@ from difffinance.market.flow_state import (
     LOG_MID,
     LOG_VALUE,
     MARKET_RATE,
+    MEMORIES,
     MEMORY,
     NOW,
     PARTIAL,
@@ -262,7 +263,8 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
         p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
         p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
     return Flow(
-        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0]), np.zeros((config.flow.parents, 2), np.int64),
+        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0] + [0.0] * MEMORIES),
+        np.zeros((config.flow.parents, 2), np.int64),
         np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
         _SEALED[config.flow_model],
     )  # fmt: skip

@@ -54,9 +54,9 @@ class FlowFit:
 
     @property
     def branching_ratio(self) -> float:
-        """Spectral radius of the matrix of expected children."""
+        """Spectral radius of the matrix of expected children, those that the book turns away left out."""
         shares = np.diff(self.table("children"), axis=1, prepend=0.0).reshape(3, 3, -1).sum(axis=2)
-        return float(np.abs(np.linalg.eigvals(shares * self.table("mean")[:, None])).max())
+        return float(np.abs(np.linalg.eigvals(shares * self.table("mean")[:, None] * self.table("met"))).max())
 
     def __str__(self) -> str:
         count = sum(np.asarray(table).size for table in self.tables_by_name.values())

@@ -9,8 +9,10 @@ from difffinance.market.compiled import inlined, lean_kernel
 from difffinance.market.handles import addressed, handle_type
 
 # Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns); a mid in
-# ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for.
-NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE = range(7)
+# ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for; then the
+# means of past signs of market orders, each with its own memory, from which the next sign is predicted.
+NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE, SIGNS = range(8)
+MEMORIES = 3
 # Places in `p`, the parameters; from INTRADAY on they concern every model.
 (MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
  MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, REACH) = range(20)  # fmt: skip
@@ -23,7 +25,7 @@ ITEM = np.dtype(
 
 # The numbers of a fitted flow as the kernels read them. Shares and quantiles are arrays of fixed length, so that a
 # table is one record and costs a call nothing. Spreads fall in 7 buckets, queues in 3, new orders in 5 classes.
-SPREADS, QUEUES, DEPTHS = 7, 3, 300
+SPREADS, QUEUES, DEPTHS, GAPS = 7, 3, 300, 4
 TABLES = np.dtype([
     ("spread_edges", "f8", (SPREADS - 1,)),  # ticks
     ("queue_edges", "f8", (QUEUES - 1,)),  # lots
@@ -37,17 +39,26 @@ TABLES = np.dtype([
     ("life_edges", "f8", (2,)),  # ticks behind the touch that part the last three classes; the first: inside, at
     ("life", "f8", (5, 25)),  # quantiles of log seconds to the cancellation
     ("base", "f8", (3,)),  # spontaneous limit orders, cancellations, market orders per second at factor 1
-    ("factor", "f8", (3, SPREADS)),  # rate of spontaneous events by spread over its largest
+    ("met", "f8", (3,)),  # mean factor that children of each kind meet: a limit of bursts, not read by kernels
+    ("add_factor", "f8", (SPREADS,)),  # rate of limit orders by spread over its largest
+    ("take_edges", "f8", (SPREADS - 1,)),  # ticks of the spread, for market orders
+    ("gap_edges", "f8", (GAPS - 1,)),  # ticks from the queue that a market order meets to the next one
+    ("take_factor", "f8", (SPREADS, GAPS)),  # rate of market orders by both over its largest
     ("mean", "f8", (3,)),  # expected children of each kind of event
     ("children", "f8", (3, 42)),  # cumulative shares of kind (3), side (same, other) and delay (at once, then decays)
     ("decay", "f8", (6,)),  # per second
     ("stay", "f8", (3,)),  # chance that a re-quote stays near the old price; that it, an order's child, keeps the size
     ("shift", "f8", (26,)),  # quantiles of ticks better than the old price
+    ("picked", "f8", (4,)),  # of an order by a wave of cancellations: at the touch, then by `life_edges`; the largest 1
     ("window", "f8", (1,)),  # ticks behind the touch up to which events set off cancellations
     ("state_rates", "f8", (SPREADS, QUEUES, 5)),  # per side and second: limit inside, at, behind, cancel, market order
     ("deep_cancel", "f8", (SPREADS,)),  # per second and order behind the touch
     ("unit_limit", "f8", (DEPTHS,)),  # cumulative shares by ticks from the opposite best price, from 1
     ("unit_cancel", "f8", (DEPTHS,)),  # per second and order, by the same ticks
+    ("follow", "f8", (1,)),  # how much limit orders inside the spread, and cancellations, lean to the value
+    ("worth", "f8", (1,)),  # log value per market order that was not expected
+    ("sign_decay", "f8", (MEMORIES,)),  # what a mean of past signs keeps at each market order
+    ("sign_weight", "f8", (MEMORIES,)),  # of the means in the predicted sign
     ("unit", "f8", (3,)),  # limit orders per second and side, market orders per second and side, lots of an order
 ])  # fmt: skip
 

@@ -38,7 +38,8 @@ class FlowScale:
 
 def measure_flow(config: MarketConfig) -> FlowScale:
     """Run the background alone and return its scale; the same flow gives the same numbers, computed once a process."""
-    names = ("tick_size", "lot_size", "start_price", "step_seconds", "session_seconds", "flow")
+    names = ("tick_size", "lot_size", "start_price", "step_seconds", "session_seconds", "flow", "flow_model",
+             "flow_fit")  # fmt: skip
     return _measure(MarketConfig(price_limit=None, **{name: getattr(config, name) for name in names}))
 
 

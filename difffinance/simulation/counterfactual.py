@@ -1,6 +1,7 @@
 """Counterfactual twins: the same market with and without the orders of one seat, under the same random numbers.
 
-Both twins start from the same running market. In each step they share: the value (it moves at the start of the step),
+Both twins start from the same running market. In each step they share: the value's own move (at the start of the step;
+what a value learns from orders differs),
 the background's random numbers (its generator is set anew for each step, so what the reaction shifts in one step does
 not shift the next), the errors of the signals, the order of arrival, and the random numbers of every agent. What
 differs is what the seat's orders did and what the others and the background made of it.
@@ -133,7 +134,7 @@ class _Twins:
             volatility, session.venue.flow.p[VALUE_SD] = float(self.saved["flow.p"][VALUE_SD]), 0.0
         seconds = float(self.sessions[0].config.step_seconds)
         moves = np.random.default_rng(value).standard_normal(steps) * volatility * np.sqrt(seconds)
-        self.values = self.saved["flow.clock"][LOG_VALUE] + np.cumsum(moves)
+        self.moves = moves
         self.fees = float(self.saved["floor.fees"][self.seat])
 
     def step(self, t: int, action: Array | None) -> float:
@@ -141,7 +142,7 @@ class _Twins:
         state = self.flow.state
         self.flow.advance(_FAR)
         for session in self.sessions:
-            session.venue.flow.clock[LOG_VALUE] = self.values[t]
+            session.venue.flow.clock[LOG_VALUE] += self.moves[t]
             session.market.rng_flow.bit_generator.state = state
         self.orders[_WITH] = 0.0 if action is None else action
         place = 0

@@ -2,28 +2,38 @@
 
 A fit by likelihood takes the book as it was; run free, its small errors add up in spread and depth. A few factors on
 rates, places and lives are moved, one at a time, so that simulated days come near the training blocks in LOB-Bench's
-distances and in the volatility of returns inside blocks. Only those blocks enter; judge the result on others.
+distances, in the volatility of returns inside blocks and in the 10 s law (ln lam, gamma) of visible flow. Only those
+blocks enter; judge the result on others.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
+from difffinance.calibration.impact import fit_impact_law
+from difffinance.calibration.likelihood import prepare
+from difffinance.calibration.noise_choice import choose_noise_model
+from difffinance.calibration.order_flow import aggregate_flow
 from difffinance.calibration.visible_day import BLOCK_SECONDS, VisibleDay, visible_day
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.flow_fits import FlowFit
-from difffinance.records import Array, BookDay
+from difffinance.records import Array, BookDay, ImpactParameters
 from difffinance.simulation.book_scores import SCORES, Score, book_scores
+from difffinance.simulation.closed_loop import law_covariance, law_point
 from difffinance.simulation.distances import wasserstein
 from difffinance.simulation.simulated_day import simulate_day
 
 # Logarithms of factors: odds of a place inside the spread, lives of all orders, lives of those inside and at the touch,
-# spontaneous limit and market orders, odds of keeping near the old price, children of market orders; odds of leaning
-# to the value.
-FACTORS = ("inside", "lives", "touch_lives", "limit_orders", "market_orders", "stay", "market_children", "lean")
-FIRST_STEPS = (0.5, 0.5, 0.5, 0.3, 0.5, 0.7, 0.3, 1.0)
+# spontaneous limit and market orders, odds of keeping near the old price, children of market orders; odds that
+# spontaneous orders, limit orders inside the spread and waves of cancellations lean to the value, the gap at which they
+# do so fully, and the value's own volatility. What an order teaches the value is estimated and not moved.
+FACTORS = ("inside", "lives", "touch_lives", "limit_orders", "market_orders", "stay", "market_children", "lean",
+           "follow", "pull", "volatility")  # fmt: skip
+FIRST_STEPS = (0.3, 0.3, 0.3, 0.15, 0.3, 0.6, 0.15, 0.7, 0.7, 0.4, 0.3)
+LAW_SECONDS, LAW_WEIGHT = 10.0, 0.03  # horizon of the law; weight of its Mahalanobis distance
 VOLATILITY_SECONDS = (1.0, 10.0, 60.0)
 VOLATILITY_WEIGHT = 0.3  # of the mean absolute log ratio of volatilities against the mean distance
 _MOST_CHILDREN = 0.93  # branching ratio; nearer to 1 bursts last for hours
@@ -32,7 +42,9 @@ _ENOUGH = 0.001  # smaller gains are noise of the simulation
 
 def adjusted(fit: FlowFit, factors: Array) -> FlowFit:
     """Return the fit with its tables moved by the logarithms of the `FACTORS`."""
-    inside, lives, touch_lives, limits, markets, stay, children, lean = np.asarray(factors, float).tolist()
+    inside, lives, touch_lives, limits, markets, stay, children, lean, follow, gap, volatility = np.asarray(
+        factors, float
+    ).tolist()
     tables = {name: np.array(table, float) for name, table in fit.tables_by_name.items()}
     place = tables["place"]
     odds = np.stack([place[:, 0] * np.exp(inside), place[:, 1] - place[:, 0], 1.0 - place[:, 1]], axis=1)
@@ -41,30 +53,57 @@ def adjusted(fit: FlowFit, factors: Array) -> FlowFit:
     tables["life"][:2] += touch_lives
     tables["base"] *= np.exp([limits, 0.0, markets])
     tables["mean"][2] *= np.exp(children)
-    kept = tables["stay"][0] * np.exp(stay)
-    tables["stay"][0] = kept / max(kept + 1.0 - tables["stay"][0], 1e-12)
-    value_lean = float(1.0 / (1.0 + (1.0 / max(fit.value_lean, 1e-12) - 1.0) * np.exp(-lean)))
+    tables["stay"][0] = _odds_moved(tables["stay"][0], stay)
+    tables["follow"] = _odds_moved(tables["follow"], follow)
     return replace(
         fit,
-        value_lean=value_lean,
+        value_lean=float(_odds_moved(np.array(fit.value_lean), lean)),
+        value_pull=float(fit.value_pull * np.exp(gap)),
+        value_volatility=float(fit.value_volatility * np.exp(volatility)),
         tables_by_name={name: np.round(table, 10).tolist() for name, table in tables.items()},
     )
 
 
+def _odds_moved(chance: Array, by: float) -> Array:
+    moved = chance * np.exp(by)
+    return np.asarray(moved / np.maximum(moved + 1.0 - chance, 1e-12))
+
+
 @dataclass(frozen=True)
 class Target:
-    """What simulated days are to come near: scores and volatilities of the training blocks."""
+    """What simulated days are to come near: scores, volatilities and 10 s law of the training blocks."""
 
     scores: dict[str, Score]
     volatilities: Array
     blocks: Array
+    law: ImpactParameters
 
 
 def target_of(day: BookDay, blocks: Array) -> Target:
     """Return the target of some blocks of a day."""
     visible = visible_day(day)
     scores = {name: score.on(blocks) for name, score in book_scores(visible).items()}
-    return Target(scores, _volatilities(visible, blocks), np.unique(blocks))
+    quantity, change = _flow_in(day, blocks)
+    return Target(scores, _volatilities(visible, blocks), np.unique(blocks), fit_impact_law(quantity, change))
+
+
+def _flow_in(day: BookDay, blocks: Array | None) -> tuple[Array, Array]:
+    """Return net volumes and mid changes over `LAW_SECONDS` inside the blocks (None: all), without empty ones."""
+    table = aggregate_flow(day, LAW_SECONDS)
+    quantity, change = table["quantity"].to_numpy(), table["price_change"].to_numpy()
+    seconds = (table["ts"].cast(pl.Int64).to_numpy() % 86_400_000_000_000) / 1e9
+    block = (seconds - seconds[0] // 1800 * 1800) // BLOCK_SECONDS
+    keep = (quantity != 0.0) & (True if blocks is None else np.isin(block, blocks))
+    return quantity[keep], change[keep]
+
+
+def _law_of(day: BookDay) -> Array:
+    """Return (ln lam, gamma) of a simulated day; NaN where flow does not move its price."""
+    sample = prepare(*_flow_in(day, None))
+    found = choose_noise_model(sample)
+    if found.amplitude <= 0.0:
+        return np.full(2, np.nan)
+    return np.array([np.log(found.amplitude * sample.change_scale) - found.gamma * sample.log_centre, found.gamma])
 
 
 def _volatilities(day: VisibleDay, blocks: Array) -> Array:
@@ -81,18 +120,23 @@ def _volatilities(day: VisibleDay, blocks: Array) -> Array:
 
 
 def flow_loss(fit: FlowFit, target: Target, config: MarketConfig, seeds: tuple[int, ...]) -> float:
-    """Return the mean Wasserstein distance over scores, both scales and days, plus the misfit of volatility."""
-    found, misfit = [], []
+    """Return the mean Wasserstein distance over scores, scales and days, plus the misfits of volatility and law."""
+    found, misfit, laws = [], [], []
     for seed in seeds:
-        day = visible_day(simulate_day(config, seed, fit=fit))
+        simulated = simulate_day(config, seed, fit=fit)
+        day = visible_day(simulated)
         scores = book_scores(day)
         for name in SCORES:
             generated = scores[name].on(target.blocks).values
             if len(generated) == 0:
                 return float("inf")
             found += [wasserstein(target.scores[name].values, generated, scale=scale) for scale in ("pooled", "real")]
+        laws.append(_law_of(simulated))
         misfit.append(np.abs(np.log(_volatilities(day, target.blocks) / target.volatilities)).mean())
-    return float(np.mean(found) + VOLATILITY_WEIGHT * np.mean(misfit))
+    gap = np.mean(laws, axis=0) - law_point(target.law)
+    distance = np.sqrt(gap @ np.linalg.solve(law_covariance(target.law), gap))
+    loss = float(np.mean(found) + VOLATILITY_WEIGHT * np.mean(misfit) + LAW_WEIGHT * distance)
+    return loss if np.isfinite(loss) else float("inf")
 
 
 def _loss_at(factors: Array, fit: FlowFit, target: Target, config: MarketConfig, seeds: tuple[int, ...]) -> float:

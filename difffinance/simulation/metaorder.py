@@ -1,7 +1,8 @@
 """Metaorders in the book market: what a large order does to the price while it trades, and what is left afterwards.
 
-Each replication is a pair of twins: the same market with the same random numbers, with and without the metaorder. The
-value moves at the start of each step by the same amount in both, and the background's generator is set anew for each
+Each replication is a pair of twins: the same market with the same random numbers, with and without the metaorder. Under
+every `flow_model`: the value's own move comes at the start of each step and is the same in both, what a value learns
+from orders is not, and the background's generator is set anew for each
 step, so that what the order shifts in one step does not shift the random numbers of the next. Impact is the log mid
 with less the log mid without, signed by the order, in units of the daily volatility; sizes in units of daily volume.
 Sizes are drawn at one participation, so duration grows with size: the usual square-root law is
@@ -19,7 +20,7 @@ from difffinance.data.store import Progress, no_progress
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.floor import MID
-from difffinance.market.flow import LOG_VALUE, VALUE_SD
+from difffinance.market.flow import INTRADAY, LOG_VALUE, VALUE_SD
 from difffinance.market.observation import ACTION, ACTION_INDEX
 from difffinance.records import Array
 
@@ -111,7 +112,7 @@ def twin_mids(env: MarketEnvironment, orders: Array, sequence: np.random.SeedSeq
     normal = np.random.default_rng(values).standard_normal(len(orders))
     mids, traded = np.empty((2, len(orders) + 1)), 0.0
     for twin, sent in enumerate((orders, np.zeros(len(orders)))):
-        env.reset(seed)
+        _begin(env, seed)
         session, flow = env.session, env.venue.flow
         move = float(flow.p[VALUE_SD]) * np.sqrt(env.config.step_seconds)
         flow.p[VALUE_SD] = 0.0
@@ -126,6 +127,12 @@ def twin_mids(env: MarketEnvironment, orders: Array, sequence: np.random.SeedSeq
         if twin == 0:
             traded = float(env.venue.floor.inventory[0]) * env.config.lot_size
     return mids[0], mids[1], traded
+
+
+def _begin(env: MarketEnvironment, seed: int) -> None:
+    """Reset the market and switch its intraday pattern off, whichever flow it has."""
+    env.reset(seed)
+    env.venue.flow.p[INTRADAY] = 0.0
 
 
 def _order(quantity: float) -> Array:
@@ -143,7 +150,7 @@ def _daily(market: MarketConfig, days: int, sessions: int, sequence: np.random.S
     env = _market(market, days)
     returns = []
     for child in sequence.spawn(sessions):
-        env.reset(int(child.generate_state(1, np.uint64)[0]))
+        _begin(env, int(child.generate_state(1, np.uint64)[0]))
         first = np.log(env.venue.floor.marks[MID])
         env.session.actions[:], env.session.valid[:] = 0.0, True
         for _ in range(days):

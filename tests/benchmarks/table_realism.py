@@ -30,7 +30,7 @@ from difffinance.simulation.stylized_facts import facts_table
 ARCHIVE = Path(__file__).resolve().parents[3] / "shared/data/lobster/LOBSTER_SampleFile_GOOG_2012-06-21_10.zip"
 MODELS = ("santa_fe", "queue_reactive", "fitted")
 SPLIT_SEED, SEEDS = 2012, (101, 102, 103)
-START = (-1.0, -1.0, 0.5, -0.6, 0.5, 0.7, 0.3, 0.0)  # an earlier search on the training blocks, of distances alone
+ROUNDS, MATCH_SEEDS = 1, (1, 2, 3, 4)
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     if arguments.match:
         fit = calibrate_flow(day, np.random.default_rng(SPLIT_SEED))
         config = _config("fitted", fit.start_price)
-        fit = match_flow(fit, day, training, config, start=np.array(START), report=print)
+        fit = match_flow(fit, day, training, config, rounds=ROUNDS, seeds=MATCH_SEEDS, report=print)
         Path(arguments.fit).write_text(json.dumps(flow_fit_to_json(fit)), encoding="utf-8")
     fit = load_flow_fit(arguments.fit)
     print(fit)

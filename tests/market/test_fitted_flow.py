@@ -8,11 +8,12 @@ from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.floor import EVENTS, submit
 from difffinance.market.flow_fits import flow_fit_from_json, flow_fit_to_json, load_flow_fit
-from difffinance.market.flow_state import ANSWERED
+from difffinance.market.flow_state import ANSWERED, LOG_VALUE
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow
 from difffinance.market.venue import Venue
+from tests.market.fitted_twin import FittedTwin
 
 MODELS = ("fitted", "queue_reactive", "santa_fe")
 
@@ -119,3 +120,15 @@ def test_fits_that_make_no_sense_are_refused():
         flow_fit_from_json(
             {**good, "tables_by_name": {k: v for k, v in good["tables_by_name"].items() if k != "decay"}}
         )
+
+
+def test_the_kernel_does_what_its_plain_twin_does():
+    venue, rng = market("fitted"), np.random.default_rng(11)
+    venue.run_flow(rng, 240.0)
+    twin = FittedTwin(venue.flow.tables[0], venue.flow.p, 57_200.0, np.random.default_rng(11))
+    twin.run(240.0)
+    events = venue.floor.events[: venue.floor.counts[EVENTS]]
+    found = [events[name].tolist() for name in ("ts", "kind", "side", "order_id", "price", "quantity", "done")]
+    assert list(zip(*found, strict=True)) == twin.events
+    assert len(events) > 500 and {LIMIT, CANCEL, MARKET} == set(found[1])
+    assert venue.flow.clock[LOG_VALUE] == pytest.approx(twin.value, abs=1e-12)

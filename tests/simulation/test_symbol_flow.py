@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+
+import numpy as np
+import pytest
+
+from difffinance.calibration.visible_day import visible_day
+from difffinance.config import MarketConfig
+from difffinance.data.store import sha256_of
+from difffinance.errors import InputError, NotInLakeError
+from difffinance.market.flow_fits import load_flow_fit
+from difffinance.simulation.simulated_day import simulate_day
+from difffinance.simulation.symbol_flow import fit_symbol_flow
+from tests.calibration.test_symbol import store
+
+
+@pytest.fixture(scope="module")
+def small_day():
+    market = MarketConfig(flow_model="fitted", start_price=572.0, price_limit=None, symbol="TINY")
+    return simulate_day(market, 3, seconds=2400.0)
+
+
+def read(answer):
+    return json.loads(Path(answer["manifest"]).read_text())
+
+
+@pytest.mark.slow
+def test_a_users_own_day_becomes_a_market(lake, small_day):
+    store(lake, small_day)
+    answer = fit_symbol_flow("TINY", lake=lake, seed=3)
+    assert answer["symbol"] == "TINY" and answer["date"] == small_day.date
+    fit = load_flow_fit(answer["path"])
+    assert fit.symbol == "TINY" and fit.branching_ratio < 1.0 and fit.table("worth")[0] >= 0.0
+    half = set(answer["blocks"])
+    assert half < set(visible_day(small_day).blocks.tolist()) and len(half) == 4
+    manifest = read(answer)
+    assert manifest["sha256"] == sha256_of(lake.folder("fits") / "flow_TINY.json") and manifest["seed"] == 3
+    again = fit_symbol_flow("TINY", lake=lake, seed=3)
+    assert read(again)["sha256"] == manifest["sha256"]
+    market = MarketConfig(price_limit=None, **answer["market"])
+    day = visible_day(simulate_day(market, 1, seconds=900.0))
+    assert len(day.kind) > 500 and abs(np.median(day.mid) * market.tick_size / fit.start_price - 1.0) < 0.02
+
+
+def test_what_cannot_be_fitted_is_refused(lake, small_day):
+    with pytest.raises(NotInLakeError):
+        fit_symbol_flow("NOPE", lake=lake)
+    with pytest.raises(InputError, match="rounds"):
+        fit_symbol_flow("TINY", lake=lake, rounds=-1)
