@@ -24,6 +24,7 @@ from difffinance.calibration.order_lives import (
 from difffinance.calibration.value_learning import learn_value
 from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, TAKE, VisibleDay, visible_day
 from difffinance.errors import RefusedFit
+from difffinance.market.fitted_flow import PARTIAL
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import GAPS, SPREADS
 from difffinance.records import Array, BookDay
@@ -72,13 +73,15 @@ def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, sess
     u = activity_at(day.seconds / session_seconds, intraday)
     states = np.stack([np.repeat(np.searchsorted(edges, day.spread, side="right")[:, None], 2, axis=1),
                        np.zeros((len(day.kind), 2), int), take_cell(day, take_edges, gap_edges)], axis=2)  # fmt: skip
-    stream, rows = event_stream(day, lives, takes, blocks, states, u)
+    size, queue = take_sizes(day, takes)
+    source = day.kind.astype(int)
+    source[takes[takes > 0][size < queue]] = PARTIAL
+    stream, rows = event_stream(day, lives, takes, blocks, states, source, u)
     found = fit_excitation(stream, exposure_by_age(day, lives, blocks, BLOCK_SECONDS), states.max() + 1)
     requote = np.zeros(len(day.kind))
     requote[rows] = found.causes[:, 1 + 2 * LEAVE]
     stay, shift, stays = requote_tables(day, requote)
     new = np.flatnonzero(inside & (day.kind == ADD))
-    size, queue = take_sizes(day, takes)
     learned = learn_value(day, everything, blocks)
     tables = {
         "spread_edges": edges,
@@ -184,7 +187,7 @@ def intraday_shape(day: VisibleDay, blocks: Array, session_seconds: float) -> fl
 
 
 def event_stream(
-    day: VisibleDay, lives: OrderLives, takes: Array, blocks: Array, states: Array, u: Array
+    day: VisibleDay, lives: OrderLives, takes: Array, blocks: Array, states: Array, source: Array, u: Array
 ) -> tuple[EventStream, Array]:
     """Return the events of the blocks, market orders once each, and the rows of the day that they are.
 
@@ -197,7 +200,7 @@ def event_stream(
     ends = {int(b): (b + 1) * BLOCK_SECONDS for b in blocks}
     previous, last = np.maximum(rows - 1, 0), np.append(rows[1:] - 1, len(day.kind) - 1)
     stream = EventStream(
-        day.seconds[rows], day.kind[rows], day.side[rows], day.blocks[rows],
+        day.seconds[rows], day.kind[rows], source[rows], day.side[rows], day.blocks[rows],
         states[previous, np.where(day.side[rows] > 0, 0, 1), day.kind[rows]], states[last], u[rows],
         lives.beside[rows], age[rows], life_class[rows], ends,
     )  # fmt: skip
@@ -208,6 +211,7 @@ def excitation_tables(found: Excitation) -> dict[str, Array]:
     """Return the tables of the branching process."""
     mean = found.alpha.sum(axis=(1, 2, 3))
     shares = found.alpha.reshape(len(mean), -1) / np.maximum(mean, 1e-12)[:, None]
-    return {"base": found.mu, "mean": mean, "children": np.cumsum(shares, axis=1), "decay": DECAYS,
+    return {"base": found.mu, "mean": mean, "partial": np.array([found.partial]),
+            "children": np.cumsum(shares, axis=1), "decay": DECAYS,
             "met": found.met, "add_factor": found.factor[ADD, :SPREADS],
             "take_factor": found.factor[TAKE].reshape(SPREADS, GAPS)}  # fmt: skip

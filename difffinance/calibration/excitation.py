@@ -2,25 +2,28 @@
 
 The intensity of events of kind t on a side of the book, while that side is in state b for them, is
 
-    f_t(b) (mu_t u(time) / 2 + sum over past events j of alpha[kind of j, t, same or other side, k] g_k(time - t_j))
+    f_t(b) (mu_t u(time) / 2 + sum over past events j of alpha[source j, t, same or other side, k] g_k(time - t_j))
 
 with g_k(x) = d_k exp(-d_k x) and fixed decays d_k: whatever causes an order, it comes more or less easily as the book
-stands. For limit orders the state is the spread, for market orders spread and gap behind the queue that they meet. An
-event at the very time of an earlier one is its immediate child. A cancellation is of one order: each order leaves with
-a hazard of its own that depends on its class and age, and besides events set off quick cancellations, of each of the n
-orders of the side near the touch alike. Hazards grow with the number of orders and bring the book back to its size,
-which waves of a given number of cancellations would not. The likelihood is that of a superposition, so every step of
-the EM algorithm (Veen & Schoenberg 2008) has a closed form. Each block of the day stands alone.
+stands. Sources are the kinds of events, market orders that leave some of the queue that they meet apart: others follow
+to take the rest. For limit orders the state is the spread, for market orders spread and gap behind the queue that they
+meet. An event at the very time of an earlier one is its immediate child. A cancellation is of one order: each order
+leaves with a hazard of its own that depends on its class and age, and besides events set off quick cancellations, of
+each of the n orders of the side near the touch alike. Hazards grow with the number of orders and bring the book back to
+its size, which waves of a given number of cancellations would not. The likelihood is that of a superposition, so every
+step of the EM algorithm (Veen & Schoenberg 2008) has a closed form. Each block of the day stands alone.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from difffinance.calibration.visible_day import LEAVE
+from difffinance.calibration.visible_day import LEAVE, TAKE
+from difffinance.market.flow_fits import branching_ratio
 from difffinance.records import Array
 
 KINDS = 3
+SOURCES = 4  # kinds of parents: a market order that leaves some of its queue is one of its own
 DECAYS = np.array([12_000.0, 3_000.0, 300.0, 20.0, 1.0, 0.05])
 SLOWEST_CANCEL = 10.0  # per second; slower waves of cancellations are left to the hazards
 AGE_EDGES = np.concatenate([[0.0], 10.0 ** np.arange(-4.0, 2.6, 0.5)])
@@ -32,6 +35,7 @@ class EventStream:
 
     time: Array
     kind: Array
+    source: Array  # the kind, 3 for a market order that leaves some of its queue
     side: Array
     block: Array
     before: Array  # (n,) state for events of its kind, on its side, before the event
@@ -48,32 +52,33 @@ class Excitation:
     """What was estimated. `alpha[source, target, side, k]`: expected children; k = 0 at once, side 0 the same."""
 
     mu: Array  # (3,) spontaneous events per second, both sides, where the factor is 1
-    alpha: Array  # (3, 3, 2, K+1)
+    alpha: Array  # (4, 3, 2, K+1)
     factor: Array  # (3, B), the largest 1
     met: Array  # (3,) mean factor that children of each kind meet when they are due
     hazard: Array  # (C, ages) per second
-    causes: Array  # (n, 7) chances: spontaneous, then the parent's kind and side (same, other)
+    causes: Array  # (n, 9) chances: spontaneous, then the parent's source and side (same, other)
+    partial: float  # share of market orders that leave some of their queue
     log_likelihood: Array  # (3, iterations) of the events, without the integral
 
     @property
     def branching_ratio(self) -> float:
         """Spectral radius of the matrix of expected children."""
-        return float(np.abs(np.linalg.eigvals(self.alpha.sum(axis=(2, 3)) * self.met)).max())
+        return branching_ratio(self.alpha.sum(axis=(2, 3)) * self.met, self.partial)
 
 
 @dataclass(frozen=True)
 class _Design:
-    recent: Array  # (n, 3, 2, K) decayed counts of past events by kind and relative side
-    immediate: Array  # (n, 3, 2) events of the same time before
-    exposed: Array  # (n, 3, 2, K) integral of the kernels from this event to the next, by kind and side of the past
+    recent: Array  # (n, 4, 2, K) decayed counts of past events by kind and relative side
+    immediate: Array  # (n, 4, 2) events of the same time before
+    exposed: Array  # (n, 4, 2, K) integral of the kernels from this event to the next, by kind and side of the past
     duration: Array  # (n,) seconds to the next event or the end of the block
 
 
 def _design(stream: EventStream, decays: Array) -> _Design:
     n, k = len(stream.time), len(decays)
-    recent, exposed = np.zeros((n, KINDS, 2, k)), np.zeros((n, KINDS, 2, k))
-    immediate, duration = np.zeros((n, KINDS, 2)), np.zeros(n)
-    state, at_once, column = np.zeros((KINDS, 2, k)), np.zeros((KINDS, 2)), (stream.side < 0).astype(int)
+    recent, exposed = np.zeros((n, SOURCES, 2, k)), np.zeros((n, SOURCES, 2, k))
+    immediate, duration = np.zeros((n, SOURCES, 2)), np.zeros(n)
+    state, at_once, column = np.zeros((SOURCES, 2, k)), np.zeros((SOURCES, 2)), (stream.side < 0).astype(int)
     last_block, last = -1, 0.0
     ends = np.array([stream.block_end[b] for b in stream.block.tolist()])
     later = np.append(stream.time[1:], np.inf)
@@ -88,8 +93,8 @@ def _design(stream: EventStream, decays: Array) -> _Design:
         last, c = stream.time[i], column[i]
         recent[i, :, 0], recent[i, :, 1] = state[:, c], state[:, 1 - c]
         immediate[i, :, 0], immediate[i, :, 1] = at_once[:, c], at_once[:, 1 - c]
-        state[stream.kind[i], c] += 1.0
-        at_once[stream.kind[i], c] += 1.0
+        state[stream.source[i], c] += 1.0
+        at_once[stream.source[i], c] += 1.0
         exposed[i] = state * (1.0 - gone[i])
         state *= gone[i]
     return _Design(recent, immediate, exposed, duration)
@@ -101,10 +106,11 @@ def fit_excitation(
     """Return the maximum-likelihood estimate; `exposure` (C, ages) is order-seconds at risk by class and age."""
     design = _design(stream, decays)
     span = float((stream.activity * design.duration).sum())
-    mu, factor, alpha = np.zeros(KINDS), np.ones((KINDS, states)), np.zeros((KINDS, KINDS, 2, len(decays) + 1))
+    mu, factor, alpha = np.zeros(KINDS), np.ones((KINDS, states)), np.zeros((SOURCES, KINDS, 2, len(decays) + 1))
     met = np.ones(KINDS)
-    hazard, causes = np.full(exposure.shape, 0.1), np.zeros((len(stream.time), 1 + 2 * KINDS))
+    hazard, causes = np.full(exposure.shape, 0.1), np.zeros((len(stream.time), 1 + 2 * SOURCES))
     path = np.zeros((KINDS, iterations))
+    partial = float((stream.source[stream.kind == TAKE] != TAKE).mean()) if (stream.kind == TAKE).any() else 0.0
     for target in range(KINDS):
         rows = np.flatnonzero(stream.kind == target)
         if len(rows) == 0:
@@ -119,8 +125,8 @@ def fit_excitation(
             met[target] = _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, hazard, exposure)
             path[target, step] = value
         causes[rows, 0] = weights[:, 0]
-        causes[rows, 1:] = weights[:, 1:].reshape(len(rows), 2 * KINDS, -1).sum(axis=2)
-    return Excitation(mu, alpha, factor, met, hazard, causes, path)
+        causes[rows, 1:] = weights[:, 1:].reshape(len(rows), 2 * SOURCES, -1).sum(axis=2)
+    return Excitation(mu, alpha, factor, met, hazard, causes, partial, path)
 
 
 def _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays):  # type: ignore[no-untyped-def]
@@ -152,14 +158,14 @@ def _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, haz
     """
     eased, free = factor[target][stream.after[:, :, target]], stream.activity * design.duration  # (n, 2), (n,)
     mu[target] = weights[:, 0].sum() / max(0.5 * float(free @ eased.sum(axis=1)), 1e-9)
-    mass = weights[:, 1:].sum(axis=0).reshape(KINDS, 2, -1)
+    mass = weights[:, 1:].sum(axis=0).reshape(SOURCES, 2, -1)
     own_side = (stream.side < 0).astype(int)
     for relative in range(2):
         sides = [relative, 1 - relative]  # of the past events that bids and offers see there
         exposed = np.einsum("nc,nscK->sK", eased, design.exposed[:, :, sides])
         alpha[:, target, relative, 1:] = mass[:, relative, 1:] / np.maximum(exposed, 1e-12)
         there = eased[np.arange(len(own_side)), own_side ^ relative]
-        parents = np.bincount(stream.kind, there, minlength=KINDS)
+        parents = np.bincount(stream.source, there, minlength=SOURCES)
         alpha[:, target, relative, 0] = mass[:, relative, 0] / np.maximum(parents, 1e-9)
     if target == LEAVE:
         known = stream.life_class[rows] >= 0
@@ -172,7 +178,7 @@ def _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, haz
     for side in range(2):
         sides = [side, 1 - side]
         due = np.einsum("nsrK,srK->n", design.exposed[:, :, sides], alpha[:, target, :, 1:])
-        due += alpha[stream.kind, target, own_side ^ side, 0]
+        due += alpha[stream.source, target, own_side ^ side, 0]
         children += np.bincount(stream.after[:, side, target], due, minlength=len(expected))
         due += 0.5 * mu[target] * free
         expected += np.bincount(stream.after[:, side, target], due, minlength=len(expected))

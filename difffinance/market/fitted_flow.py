@@ -11,7 +11,8 @@
   is a re-quote: it keeps near the old price, and its size, with fitted chances.
 - Each order has a life, drawn from a heavy-tailed distribution that depends on where it was placed. Besides, the
   process cancels orders near the touch, those at the touch rather than those behind it.
-- Market orders take the best queue, less or more with chances that depend on its size.
+- Market orders take the best queue, less or more with chances that depend on its size. One that leaves some of it has
+  other children than one that takes it all: others come for the rest.
 - What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
   follow signs because orders are split, not because trades cause trades.
 - The value is a geometric Brownian motion that also learns from market orders, whoever sends them: each moves it by
@@ -49,6 +50,7 @@ from difffinance.market.matching import CANCEL, LIMIT, MARKET
 
 # Kinds of items on the agenda; the first three are also the kinds of events.
 ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
+PARTIAL = 3  # as a parent: a market order that leaves some of the queue that it meets
 _NONE = np.int64(0)
 _MOST_CHILDREN = 64  # of one event
 _TRIES = 64  # draws of an order to cancel
@@ -136,7 +138,7 @@ def pull(floor, flow):  # type: ignore[no-untyped-def]
 
 @inlined
 def toward(floor, flow, rng, side, sense, strength):  # type: ignore[no-untyped-def]
-    """Return the side, or now and then the one that brings quotes to the value: for `sense` 1 bids where it is above."""
+    """Return the side, or now and then the one that brings quotes to the value: for `sense` 1 bids if it is above."""
     pulled = pull(floor, flow)
     if rng.random() < strength * abs(pulled):
         return np.int64(sense if pulled > 0.0 else -sense)
@@ -170,16 +172,16 @@ def ease(floor, tables, kind, side):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def spawn(agenda, due, table, now, rng, kind, side, order, price, size, reacting):  # type: ignore[no-untyped-def]
+def spawn(agenda, due, table, now, rng, source, side, order, price, size, reacting):  # type: ignore[no-untyped-def]
     """Put the children of an event on the agenda; a reaction to a seat has no market orders among them."""
     tables = table[0]
-    children, delays = tables.children[kind], len(tables.decay) + 1
+    children, delays = tables.children[source], len(tables.decay) + 1
     # A Poisson number by inversion.
-    left, chance, count = rng.random(), np.exp(-tables.mean[kind]), 0
+    left, chance, count = rng.random(), np.exp(-tables.mean[source]), 0
     while left > chance and count < _MOST_CHILDREN:
         left -= chance
         count += 1
-        chance *= tables.mean[kind] / count
+        chance *= tables.mean[source] / count
     for _ in range(count):
         k = bisect(children, rng.random())
         delay = k % delays
@@ -187,7 +189,7 @@ def spawn(agenda, due, table, now, rng, kind, side, order, price, size, reacting
         target = k // (2 * delays)
         wait = 0.0 if delay == 0 else rng.exponential() / tables.decay[delay - 1]
         if target != TAKE or not reacting:
-            near = 1 if same and kind == LEAVE else (2 if same and kind == ADD else 0)
+            near = 1 if same and source == LEAVE else (2 if same and source == ADD else 0)
             push(agenda, due, now + wait, target, side if same else -side, near, order, price, size)
 
 
@@ -349,9 +351,8 @@ def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def take_quantity(floor, tables, rng, side, best):  # type: ignore[no-untyped-def]
-    """Draw the size of a market order that meets the queue at level `best`."""
-    queue = floor.levels[0 if side > 0 else 1, best].quantity
+def take_quantity(tables, rng, queue):  # type: ignore[no-untyped-def]
+    """Draw the size of a market order that meets that queue."""
     state, draw = bucket(tables.queue_edges, queue), rng.random()
     if draw < tables.take[state, 0]:
         return queue
@@ -366,7 +367,8 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
     best = floor.top[BID] if side > 0 else floor.top[ASK]
     if best < 0 or best >= floor.top[WIDTH]:
         return
-    quantity = take_quantity(floor, flow.tables[0], rng, side, best)
+    queue = floor.levels[0 if side > 0 else 1, best].quantity
+    quantity = take_quantity(flow.tables[0], rng, queue)
     order = submit(floor, ts, MARKET, -side, _NONE, quantity, owner)
     learn(flow, -side)
     spawn(
@@ -375,7 +377,7 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
         flow.tables,
         flow.clock[NOW],
         rng,
-        TAKE,
+        TAKE if quantity >= queue else PARTIAL,
         side,
         order,
         best + floor.top[BASE],

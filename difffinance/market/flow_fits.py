@@ -55,8 +55,10 @@ class FlowFit:
     @property
     def branching_ratio(self) -> float:
         """Spectral radius of the matrix of expected children, those that the book turns away left out."""
-        shares = np.diff(self.table("children"), axis=1, prepend=0.0).reshape(3, 3, -1).sum(axis=2)
-        return float(np.abs(np.linalg.eigvals(shares * self.table("mean")[:, None] * self.table("met"))).max())
+        shares = np.diff(self.table("children"), axis=1, prepend=0.0).reshape(4, 3, -1).sum(axis=2)
+        return branching_ratio(
+            shares * self.table("mean")[:, None] * self.table("met"), float(self.table("partial")[0])
+        )
 
     def __str__(self) -> str:
         count = sum(np.asarray(table).size for table in self.tables_by_name.values())
@@ -76,6 +78,12 @@ class FlowFit:
         tables["queue_edges"] /= config.lot_size
         tables["unit"][0, 2] = max(round(tables["unit"][0, 2] / config.lot_size), 1)
         return tables
+
+
+def branching_ratio(children: np.ndarray, partial: float) -> float:
+    """Return the spectral radius of expected children (4 sources, 3 kinds), `partial` of the market orders as 4th."""
+    mixed = np.vstack([children[:2], (1.0 - partial) * children[2] + partial * children[3]])
+    return float(np.abs(np.linalg.eigvals(mixed)).max())
 
 
 def flow_fit_to_json(fit: FlowFit) -> dict[str, Any]:

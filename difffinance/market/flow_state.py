@@ -44,8 +44,9 @@ TABLES = np.dtype([
     ("take_edges", "f8", (SPREADS - 1,)),  # ticks of the spread, for market orders
     ("gap_edges", "f8", (GAPS - 1,)),  # ticks from the queue that a market order meets to the next one
     ("take_factor", "f8", (SPREADS, GAPS)),  # rate of market orders by both over its largest
-    ("mean", "f8", (3,)),  # expected children of each kind of event
-    ("children", "f8", (3, 42)),  # cumulative shares of kind (3), side (same, other) and delay (at once, then decays)
+    ("mean", "f8", (4,)),  # expected children of each kind of event; the last: of a market order that leaves some queue
+    ("partial", "f8", (1,)),  # share of those among market orders: a limit of bursts, not read by kernels
+    ("children", "f8", (4, 42)),  # cumulative shares of kind (3), side (same, other) and delay (at once, then decays)
     ("decay", "f8", (6,)),  # per second
     ("stay", "f8", (3,)),  # chance that a re-quote stays near the old price; that it, an order's child, keeps the size
     ("shift", "f8", (26,)),  # quantiles of ticks better than the old price

@@ -52,7 +52,7 @@ def adjusted(fit: FlowFit, factors: Array) -> FlowFit:
     tables["life"] += lives
     tables["life"][:2] += touch_lives
     tables["base"] *= np.exp([limits, 0.0, markets])
-    tables["mean"][2] *= np.exp(children)
+    tables["mean"][2:] *= np.exp(children)
     tables["stay"][0] = _odds_moved(tables["stay"][0], stay)
     tables["follow"] = _odds_moved(tables["follow"], follow)
     return replace(
@@ -172,15 +172,17 @@ def match_flow(
     best = _loss_at(at, fit, target, config, seeds)
     for _ in range(rounds):
         for k in range(len(FACTORS)):
+            moved = 0.0
             for sign in (1.0, -1.0):
-                tried = at.copy()
-                tried[k] += sign * steps[k]
-                loss = _loss_at(tried, fit, target, config, seeds)
-                if loss < best - _ENOUGH:
-                    at, best = tried, loss
+                while not moved or sign == moved:  # on while it helps, never back
+                    tried = at.copy()
+                    tried[k] += sign * steps[k]
+                    loss = _loss_at(tried, fit, target, config, seeds)
+                    if loss >= best - _ENOUGH:
+                        break
+                    at, best, moved = tried, loss, sign
                     report(f"{FACTORS[k]} {at[k]:+.2f}: {best:.4f}")
-                    break
-            else:
+            if not moved:
                 steps[k] /= 2.0
     moved = ", ".join(f"{name} {value:+.2f}" for name, value in zip(FACTORS, at, strict=True) if value)
     return replace(adjusted(fit, at), notes=f"{fit.notes}; matched by simulation ({moved or 'nothing moved'})")

@@ -38,8 +38,15 @@ def planted_day(lam, *, orders=600, seed=51):
 
 def store(lake, day):
     symbol, common = day.instrument.symbol, {"raw_sha256": "0", "tick_size": 0.01, "lot_size": 1.0, "currency": "USD"}
-    metadata = {**common, "levels": 1, "synthetic": True, "volume_base": "made up", "part": day.date, "source": "test"}
-    for schema, frame in ((BOOK_EVENTS, day.events), (depth_schema(1), day.depth)):
+    metadata = {
+        **common,
+        "levels": day.levels,
+        "synthetic": True,
+        "volume_base": "made up",
+        "part": day.date,
+        "source": "test",
+    }
+    for schema, frame in ((BOOK_EVENTS, day.events), (depth_schema(day.levels), day.depth)):
         lake.write_table(lake.table_path(schema.name, symbol, day.date), frame, schema, metadata)
 
 

@@ -14,6 +14,7 @@ from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.reference import ReferenceBook
 
 ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
+PARTIAL = 3
 
 
 def bucket(edges, value):
@@ -128,7 +129,7 @@ class FittedTwin:
             k = min(sum(share <= draw for share in shares), len(shares) - 1)
             target, relative, delay = k // 14, k // 7 % 2, k % 7
             wait = self.rng.exponential() / self.t["decay"][delay - 1] if delay else 0.0
-            near = {LEAVE: 1, ADD: 2, TAKE: 0}[kind] if relative == 0 else 0
+            near = {LEAVE: 1, ADD: 2, TAKE: 0, PARTIAL: 0}[kind] if relative == 0 else 0
             self.agenda.push(self.now + wait, target, -side if relative else side, near, order, price, size)
 
     def between(self, quantiles):
@@ -217,7 +218,7 @@ class FittedTwin:
         expected = sum(w * m for w, m in zip(self.t["sign_weight"], self.means, strict=True))
         self.value += self.t["worth"][0] * (sign - min(max(expected, -1.0), 1.0))
         self.means = [m + (1.0 - d) * (sign - m) for m, d in zip(self.means, self.t["sign_decay"], strict=True)]
-        self.spawn(TAKE, side, order, price, quantity)
+        self.spawn(TAKE if quantity >= queue else PARTIAL, side, order, price, quantity)
 
     def send(self, kind, side, price, quantity):
         order, self.count = self.count, self.count + 1
