@@ -106,7 +106,8 @@ def happen(floor, flow, rng, ts, owner, side, k):  # type: ignore[no-untyped-def
         price, where = place(floor, tables, rng, side, k)
         rest(floor, flow, ts, side, price, np.int64(pick(tables.size[where], rng)), owner)
     elif best >= 0 and k == TAKE_RATE:
-        submit(floor, ts, MARKET, -side, _NONE, take_quantity(floor, tables, rng, side, best), owner)
+        queue = floor.levels[0 if side > 0 else 1, best].quantity
+        submit(floor, ts, MARKET, -side, _NONE, take_quantity(tables, rng, queue), owner)
     elif best >= 0:
         order = np.int64(floor.levels[0 if side > 0 else 1, best].last)  # the youngest goes first
         if floor.orders[order].owner == owner:

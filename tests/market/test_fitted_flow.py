@@ -112,7 +112,7 @@ def test_fits_that_make_no_sense_are_refused():
     for table, value, words in (
         ("decay", [1.0], "finite numbers"),
         ("unit", [1.0, float("nan"), 1.0], "finite"),
-        ("mean", [9.0, 9, 9], "branching"),
+        ("mean", [9.0, 9, 9, 9], "branching"),
     ):
         with pytest.raises(InputError, match=words):
             flow_fit_from_json({**good, "tables_by_name": {**good["tables_by_name"], table: value}})
