@@ -18,7 +18,10 @@ def factors(**values):
 
 def test_factors_move_what_they_name():
     fit = load_flow_fit("GOOG")
-    same, moved = adjusted(fit, factors()), adjusted(fit, factors(inside=np.log(2), lives=1.0, market_orders=np.log(3)))
+    same, moved = (
+        adjusted(fit, factors()),
+        adjusted(fit, factors(inside=np.log(2), lives=1.0, market_orders=np.log(3), pull=0.5)),
+    )
     assert np.abs(same.table("place") - fit.table("place")).max() < 1e-9 and same.value_lean == pytest.approx(
         fit.value_lean
     )
@@ -29,6 +32,7 @@ def test_factors_move_what_they_name():
 
     assert odds(moved) / odds(fit) == pytest.approx(2.0, rel=1e-6)
     assert moved.table("life") - fit.table("life") == pytest.approx(1.0)
+    assert moved.value_pull / fit.value_pull == pytest.approx(np.exp(0.5)) and same.value_pull == fit.value_pull
     assert moved.table("base") / np.array([1, 1, 3.0]) == pytest.approx(fit.table("base"), abs=1e-9)
 
 
@@ -41,7 +45,7 @@ def test_a_search_without_rounds_is_refused():
 def test_matching_brings_a_bent_fit_back_towards_the_day():
     fit, blocks = load_flow_fit("GOOG"), np.arange(8)
     day = simulate_day(CONFIG, 77, fit=fit)
-    bent = adjusted(fit, factors(inside=1.5, market_orders=-1.0))
+    bent = adjusted(fit, factors(inside=1.2, market_orders=-0.9))
     target = target_of(day, blocks)
     before = flow_loss(bent, target, CONFIG, (1,))
     after = flow_loss(match_flow(bent, day, blocks, CONFIG, rounds=1), target, CONFIG, (1,))
