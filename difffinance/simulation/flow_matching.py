@@ -184,5 +184,5 @@ def match_flow(
                     report(f"{FACTORS[k]} {at[k]:+.2f}: {best:.4f}")
             if not moved:
                 steps[k] /= 2.0
-    moved = ", ".join(f"{name} {value:+.2f}" for name, value in zip(FACTORS, at, strict=True) if value)
-    return replace(adjusted(fit, at), notes=f"{fit.notes}; matched by simulation ({moved or 'nothing moved'})")
+    said = ", ".join(f"{name} {value:+.2f}" for name, value in zip(FACTORS, at, strict=True) if value)
+    return replace(adjusted(fit, at), notes=f"{fit.notes}; matched by simulation ({said or 'nothing moved'})")
