@@ -81,3 +81,17 @@ def test_a_study_is_reproducible_and_reports_where_it_misses():
 def test_bad_studies_are_refused(bad, what):
     with pytest.raises(InputError, match=what):
         measure_metaorders(**bad)
+
+
+@pytest.mark.slow
+def test_under_the_fitted_flow_a_metaorder_leaves_what_the_value_learned():
+    """The value learns from the order, so its impact stays; the same order finds no memory in the hand-set flow."""
+    market = MarketConfig(flow_model="fitted", start_price=572.0, price_limit=None, max_position=None)
+    env, left = MarketEnvironment(1, market, kinds=["twap"], num_steps=90), []
+    for r in range(24):
+        side = 1.0 if r % 2 else -1.0
+        orders = np.where(np.arange(90) < 30, 0.8 * side, 0.0)
+        pushed, without, traded = twin_mids(env, orders, np.random.SeedSequence(r))
+        assert side * traded > 0 and (pushed - without)[0] == 0.0
+        left.append(side * (pushed - without)[-1])
+    assert np.mean(left) > 3 * np.std(left) / math.sqrt(len(left))
