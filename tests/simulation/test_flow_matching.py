@@ -45,7 +45,7 @@ def test_a_search_without_rounds_is_refused():
 def test_matching_brings_a_bent_fit_back_towards_the_day():
     fit, blocks = load_flow_fit("GOOG"), np.arange(8)
     day = simulate_day(CONFIG, 77, fit=fit)
-    bent = adjusted(fit, factors(inside=1.2, market_orders=-0.9))
+    bent = adjusted(fit, factors(inside=2.0, market_orders=-1.5))
     target = target_of(day, blocks)
     before = flow_loss(bent, target, CONFIG, (1,))
     after = flow_loss(match_flow(bent, day, blocks, CONFIG, rounds=1), target, CONFIG, (1,))
