@@ -6,6 +6,7 @@ What it returns is an association between signed flow and price, not a price lis
 
 import math
 from dataclasses import replace
+from numbers import Integral, Real
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from difffinance.records import Array, BookDay, ImpactParameters
 
 MIN_OBSERVATIONS = 50
 _REPLICATIONS = 999
+_FEWEST_BLOCKS = 4
 
 
 def fit_impact_law(
@@ -50,7 +52,7 @@ def fit_impact_law(
     confidence
         Of the intervals.
     block
-        Length of the bootstrap's blocks, in observations; None chooses it from the data.
+        Length of the bootstrap's blocks, in observations, at most a quarter of them; None chooses it from the data.
     rng
         Draws the bootstrap; None is a generator of seed 0, so that the same data give the same answer.
     volume
@@ -75,8 +77,9 @@ def fit_impact_law(
     ----------
     SCIENCE 2.4; likelihood and choice of noise in `likelihood` and `noise_choice`, intervals in `intervals`.
     """
-    _check_options(noise, confidence, block)
+    _check_options(noise, confidence, rng)
     sample = _check_orders(quantity, price_change, MIN_OBSERVATIONS)
+    _check_block(block, len(sample.log_size))
     if volume is not None:
         _check_volume(np.asarray(quantity, float), volume)
     rng = np.random.default_rng(0) if rng is None else rng
@@ -182,13 +185,22 @@ def _fit(
     return parameters, fit
 
 
-def _check_options(noise: str, confidence: float, block: int | None) -> None:
+def _check_options(noise: str, confidence: float, rng: object) -> None:
     if noise != "auto" and noise not in NOISES:
         raise InputError(f"noise '{noise}' is not known. Allowed: auto, {', '.join(NOISES)}.")
-    if not 0.0 < confidence < 1.0:
-        raise InputError(f"confidence = {confidence} is not allowed. Allowed: above 0 and below 1, e.g. 0.95.")
-    if block is not None and (block != int(block) or block < 1):
-        raise InputError(f"block = {block} is not allowed. Allowed: a whole number of observations from 1, or None.")
+    if not isinstance(confidence, Real) or not 0.0 < confidence < 1.0:
+        raise InputError(f"confidence = {confidence!r} is not allowed. Allowed: above 0 and below 1, e.g. 0.95.")
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise InputError(f"rng = {rng!r} is not allowed. Allowed: numpy.random.default_rng(seed), or None.")
+
+
+def _check_block(block: int | None, count: int) -> None:
+    """Refuse blocks of which too few fit into the data: a handful of block sums tells no standard error."""
+    if block is not None and (not isinstance(block, Integral) or not 1 <= block <= count // _FEWEST_BLOCKS):
+        raise InputError(
+            f"block = {block!r} is not allowed. Allowed: a whole number of observations from 1 to "
+            f"{count // _FEWEST_BLOCKS}, a quarter of the {count} orders, or None."
+        )
 
 
 def _check_orders(quantity: ArrayLike, price_change: ArrayLike, minimum: int) -> Sample:
@@ -225,6 +237,8 @@ def _check_volume(quantity: Array, volume: float) -> None:
 
 
 def _as_numbers(name: str, values: ArrayLike) -> Array:
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype(float).filled(np.nan)
     try:
         array = np.asarray(values)
         if np.iscomplexobj(array):

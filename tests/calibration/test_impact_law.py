@@ -224,6 +224,9 @@ GOOD = plant("gaussian", np.random.default_rng(15), n=60, snr=1.0)
         (np.where(np.arange(60) == 7, np.nan, GOOD.quantity), GOOD.price_change, InputError, "position 7"),
         (GOOD.quantity, np.where(np.arange(60) == 3, np.inf, GOOD.price_change), InputError, "price_change"),
         (GOOD.quantity[:, None], GOOD.price_change, InputError, "one-dimensional"),
+        (GOOD.quantity * (1 + 0j), GOOD.price_change, InputError, "quantity must be numbers"),
+        (np.ma.masked_less(GOOD.quantity, 0.0), GOOD.price_change, InputError, "quantity must be finite; got nan"),
+        (np.ma.masked_equal(np.arange(60), 3), GOOD.price_change, InputError, "position 3"),
         (["a"] * 60, GOOD.price_change, InputError, "numbers"),
         (GOOD.quantity + 1j, GOOD.price_change, InputError, "numbers"),
         ([], [], RefusedFit, "0 orders"),
@@ -235,7 +238,22 @@ def test_what_the_data_cannot_tell_is_refused(quantity, change, error, words):
     fit_impact_law(GOOD.quantity, GOOD.price_change)  # the good twin
 
 
-@pytest.mark.parametrize("options", [{"noise": "cauchy"}, {"confidence": 1.0}, {"confidence": 95}, {"block": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"noise": "cauchy"},
+        {"confidence": 1.0},
+        {"confidence": 95},
+        {"confidence": "a"},
+        {"rng": 3},
+        {"block": 0},
+        {"block": math.nan},
+        {"block": 2.5},
+        {"block": "a"},
+        {"block": 10**9},
+        {"block": 16},
+    ],
+)
 def test_options_are_checked(options):
     with pytest.raises(InputError, match=next(iter(options))):
         fit_impact_law(GOOD.quantity, GOOD.price_change, **options)
