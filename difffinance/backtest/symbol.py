@@ -16,7 +16,7 @@ from difffinance.backtest.signals import SIGNALS
 from difffinance.backtest.walk_forward import WalkForward, run_walk_forward
 from difffinance.config import Config
 from difffinance.data.loading import has_bars, load_bars
-from difffinance.data.store import Lake, Progress, atomic_folder, no_progress, write_json
+from difffinance.data.store import Lake, Progress, atomic_folder, check_writable, no_progress, write_json
 from difffinance.errors import InputError, NotInLakeError
 from difffinance.market.costs import draw_cost_laws
 from difffinance.records import BacktestResult, BarsTable
@@ -46,6 +46,7 @@ def backtest_symbol(
     signal, executor = parse_strategy(strategy)
     if checkpoint is not None and executor != "diffusion":
         raise InputError(f"strategy '{strategy}' uses no checkpoint. Allowed with --checkpoint: a diffusion strategy.")
+    check_writable(lake.root)
     bars, notes = find_bars(symbol, config=config, lake=lake, progress=progress)
     traders = find_traders(
         bars, config=config, lake=lake, seed=seed, checkpoint=checkpoint, notes=notes, progress=progress,

@@ -19,7 +19,7 @@ from difffinance.calibration.propagator import fit_charged_propagator, fit_propa
 from difffinance.calibration.tape import calibrate_tape, tape_parts
 from difffinance.config import CalibrationConfig
 from difffinance.data.loading import book_dates, has_bars, has_book, load_bars, load_book
-from difffinance.data.store import Lake, Progress, check_symbol, no_progress, sha256_of
+from difffinance.data.store import Lake, Progress, check_symbol, check_writable, no_progress, sha256_of
 from difffinance.errors import CostLawError, InputError, NotInLakeError, RefusedFit
 from difffinance.records import BarsTable, BookDay, ImpactParameters
 from difffinance.schemas import IMPACT_FITS
@@ -58,6 +58,7 @@ def calibrate_symbol(
             f"fetch sample, fetch lobster PATH or fetch csv PATH --symbol {symbol}."
         )
     answer: dict[str, Any] = {"symbol": symbol, "fits": [], "refused": []}
+    check_writable(lake.root)
     if book:
         day = load_book(symbol, lake=lake)
         answer |= _calibrate_day(day, lake, config, seconds, seed, progress)

@@ -17,7 +17,7 @@ import polars as pl
 from difffinance.config import DataConfig
 from difffinance.data.connectors.base import Fetched, Request, Table
 from difffinance.data.loading import load_bars
-from difffinance.data.store import Lake, NewTable, Progress, atomic_file, no_progress, sha256_of
+from difffinance.data.store import Lake, NewTable, Progress, atomic_file, check_writable, no_progress, sha256_of
 from difffinance.errors import InputError
 from difffinance.records import BarsTable
 
@@ -66,6 +66,7 @@ def fetch_tables(
             known = ", ".join(f"--{option}" for option in connector.TAKES) or "no options"
             raise InputError(f"fetch {source} does not take --{name}. It takes: {known}.")
     options = {name: options[name] for name in connector.TAKES if name in options}
+    check_writable(lake.root)
     with ExitStack() as spools:
         fetched: Fetched = connector.fetch(Request(tuple(what), lake, config, options, progress, spools))
         written = _write(fetched, source, lake)

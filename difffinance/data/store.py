@@ -125,6 +125,22 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_writable(folder: Path, option: str = "--lake") -> None:
+    """Raise `StoreError` where nothing could be written into a folder, so that long work finds out at its start.
+
+    The folder need not exist, and is not made. `option` is what names it on the command line.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".difffinance.", suffix=".tmp", dir=there):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StoreError(
+            f"{folder} cannot be written ({there}: {reason}). Choose another folder with {option}."
+        ) from error
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it over `path` when the block ends well, remove it otherwise."""

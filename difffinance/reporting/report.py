@@ -12,7 +12,7 @@ from typing import Any
 
 from difffinance import errors
 from difffinance.config import load_config
-from difffinance.data.store import Lake, Progress, atomic_folder, check_symbol, no_progress, write_json
+from difffinance.data.store import Lake, Progress, atomic_folder, check_symbol, check_writable, no_progress, write_json
 from difffinance.errors import DiffFinanceError, StoreError
 from difffinance.reporting.page import MANIFEST, NOTEBOOK
 
@@ -39,6 +39,7 @@ def write_report(
     started = time.monotonic()
     lake = lake or Lake()
     config = load_config(preset, overrides, seed=seed)
+    check_writable(Path(folder), "--output")
     for line in find_data(check_symbol(symbol), lake=lake, config=config):
         say(line)
     if has_bars(symbol, lake=lake):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from difffinance.config import ModelConfig, TrainingConfig
-from difffinance.data.store import Lake, Progress, no_progress
+from difffinance.data.store import Lake, Progress, check_writable, no_progress
 from difffinance.diffusion.checkpoint import find_checkpoint, load_model, save_model
 from difffinance.diffusion.model import MarketDiffusionModel
 from difffinance.errors import CheckpointError
@@ -37,6 +37,7 @@ def train_agent(
     `resume` goes on from a checkpoint's weights and normaliser (the optimiser starts afresh); its shape must be the
     one asked for. `num_threads` is torch's, for the length of this call.
     """
+    check_writable(lake.root)
     start, before = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(num_threads or before)
     try:

@@ -11,7 +11,16 @@ import pytest
 from difffinance.config import DataConfig
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.spool import Spool
-from difffinance.data.store import Lake, NewTable, atomic_file, atomic_folder, check_symbol, finite, read_metadata
+from difffinance.data.store import (
+    Lake,
+    NewTable,
+    atomic_file,
+    atomic_folder,
+    check_symbol,
+    check_writable,
+    finite,
+    read_metadata,
+)  # fmt: skip
 from difffinance.errors import DataError, InputError, NotInLakeError, StoreError
 from difffinance.schemas import TRADES
 from tests.data.tiny_day import BOOK, MESSAGES, STEM, zip_bytes
@@ -99,6 +108,15 @@ def full_disk(monkeypatch):
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", write_parquet)
     return written
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "lake", Path("/proc/nope")):
+        with pytest.raises(StoreError, match=r"cannot be written .*Choose another folder with --output"):
+            check_writable(folder, "--output")
+    check_writable(tmp_path / "new" / "lake")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
