@@ -62,6 +62,7 @@ MESSAGE = np.dtype(
      ("owner", "i4")]
 )  # fmt: skip
 _FAR = np.int64(1) << 60
+IDS = 2**31 - 1  # orders of one book, ids from 0 on
 
 
 class Messages(NamedTuple):
@@ -186,7 +187,7 @@ class Book:
     def _send(
         self, kind: int, order_id: int, side: int, price: float, quantity: float, owner: int, display: float = 0
     ) -> Outcome:
-        code = off_grid(price, quantity, display)
+        code = unreadable(kind, side, order_id, owner) or off_grid(price, quantity, display)
         if code != reasons.OK:
             self.refused[code] += 1
             return Outcome(code, order_id, 0)
@@ -195,7 +196,10 @@ class Book:
         return Outcome(int(codes[0]), order_id, int(done[0]))
 
     def run(self, messages: Array | Messages) -> tuple[Array, Array]:
-        """Process a stream (`MESSAGE` rows or columns); return each one's reason and quantity filled or cancelled."""
+        """Process a stream (`MESSAGE` rows or columns); return each one's reason and quantity filled or cancelled.
+
+        A new order whose id is not below 2**31 - 1, or below 0, is refused as `bad_id`.
+        """
         stream = messages if isinstance(messages, Messages) else columns(messages)
         codes, done = np.empty(len(stream.kind), np.int8), np.empty(len(stream.kind), np.int64)
         self.process(stream, codes, done)
@@ -218,6 +222,13 @@ class Book:
             kind, order_id, price = (int(column[at]) for column in (messages.kind, messages.order_id, messages.price))
             if fast and kind not in (LIMIT, CANCEL, MARKET):
                 fast = False
+                continue
+            if kind != REPLACE and not 0 <= order_id < IDS:  # no room can be made for it
+                codes[at], done[at] = reasons.BAD_ID, 0
+                self.refused[reasons.BAD_ID] += 1
+                if depth is not None:
+                    read_depth(self.tables, depth[at])
+                at += 1
                 continue
             self.make_room(0 if kind == REPLACE else order_id, 0 if kind == MARKET else price)
             fast = fast and plain(self.tables)
@@ -244,8 +255,8 @@ class Book:
 
     def make_room(self, order_id: int, price: int = 0) -> None:
         """Grow whatever an order with this id and price (0: none) needs."""
-        if not 0 <= order_id < 2**31 - 1:
-            raise InputError(f"order id {order_id} is not allowed. Allowed: 0 to 2147483646.")
+        if not 0 <= order_id < IDS:
+            raise InputError(f"order id {order_id} is not allowed. Allowed: 0 to {IDS - 1}.")
         self.grow(order_id + 1)
         if price > 0 and not 0 <= price - self.top[BASE] < self.top[WIDTH]:
             self.cover(price, price)
@@ -303,6 +314,25 @@ class Book:
     def best_ask(self) -> int | None:
         """Lowest displayed ask in ticks."""
         return int(self.top[ASK] + self.top[BASE]) if self.top[ASK] < self.top[WIDTH] else None
+
+
+def unreadable(kind: float, side: float, order_id: float, owner: float) -> int:
+    """Return why numbers do not fit into a `MESSAGE` (NaN and infinities included), or 0; an owner must."""
+    if not _fits(owner, 2**31):
+        raise InputError(f"owner is {owner!r}. Allowed: whole numbers between -2^31 and 2^31.")
+    for value, end, code in (
+        (kind, 2**7, reasons.BAD_KIND), (side, 2**7, reasons.BAD_SIDE), (order_id, 2**62, reasons.UNKNOWN_ORDER)
+    ):  # fmt: skip
+        if not _fits(value, end):
+            return code
+    return reasons.OK
+
+
+def _fits(value: float, end: int) -> bool:
+    try:
+        return abs(value) < end and value == int(value)
+    except TypeError:
+        return False
 
 
 def off_grid(price: float, quantity: float, display: float) -> int:

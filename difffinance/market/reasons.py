@@ -35,6 +35,7 @@ LOT_SIZE = 31
 ORDER_BAND = 32
 MOVING_BAND = 33
 SHORT_SALE = 34
+BAD_ID = 35
 
 NAMES = (
     "ok",
@@ -72,4 +73,5 @@ NAMES = (
     "order_band",
     "moving_band",
     "short_sale",
+    "bad_id",
 )

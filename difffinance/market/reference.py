@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from difffinance.errors import InputError
 from difffinance.market import reasons
-from difffinance.market.engine import Indication, Outcome, off_grid
+from difffinance.market.engine import IDS, Indication, Outcome, off_grid, unreadable
 from difffinance.market.layout import ADDED, CHANGED, FILL, LOG, REFRESHED, REMOVED, TRADED
 from difffinance.market.matching import (
     AUCTION,
@@ -107,7 +106,7 @@ class ReferenceBook:
     def _send(
         self, kind: int, order_id: int, side: int, price: float, quantity: float, owner: int, display: float = 0
     ) -> Outcome:
-        code = off_grid(price, quantity, display)
+        code = unreadable(kind, side, order_id, owner) or off_grid(price, quantity, display)
         if code != reasons.OK:
             self.refused[code] += 1
             return Outcome(code, order_id, 0)
@@ -117,8 +116,6 @@ class ReferenceBook:
         """Process a stream of `MESSAGE` rows; return each one's reason and quantity filled or cancelled."""
         outcomes = []
         for kind, side, order_id, price, quantity, display, owner in messages.tolist():
-            if order_id < 0 and kind not in (CANCEL, REPLACE):
-                raise InputError(f"order id {order_id} is not allowed. Allowed: 0 to 2147483646.")
             outcomes.append(self.place(kind, order_id, side, price, quantity, owner, display))
         return np.array([o.code for o in outcomes], np.int8), np.array([o.quantity for o in outcomes], np.int64)
 
@@ -130,6 +127,8 @@ class ReferenceBook:
             code, done = self._cancel(order_id, quantity)
         elif kind == REPLACE:
             code, done = self._replace(order_id, price, quantity)
+        elif not 0 <= order_id < IDS:
+            code, done = reasons.BAD_ID, 0
         else:
             self.next_id = max(self.next_id, order_id + 1)
             code, done = self._new(kind, order_id, side, price, quantity, owner, display)

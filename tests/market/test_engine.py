@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from difffinance.errors import InputError
 from difffinance.market import reasons
-from difffinance.market.engine import MESSAGE, Book
+from difffinance.market.engine import MESSAGE, Book, columns
 from difffinance.market.matching import CANCEL, LIMIT, MARKET, MAX_SPAN
 from difffinance.market.reference import ReferenceBook
 
@@ -20,7 +20,8 @@ messages = st.lists(
     st.builds(
         random_message,
         st.sampled_from([int(LIMIT), int(LIMIT), int(CANCEL), int(MARKET)]),
-        st.integers(0, 40),  # few ids: reuse and unknown cancels are common
+        # Few ids: reuse and unknown cancels are common; some that no order may have.
+        st.integers(-1, 40) | st.just(2**31 - 1),
         st.sampled_from([1, -1, 1, -1, 1, -1, 0, 2]),
         st.integers(LOW - 3, HIGH + 3),
         st.integers(-1, 9),
@@ -133,9 +134,27 @@ def test_absurd_span_of_prices_is_refused_not_lost():
     assert np.array_equal(book.depth(2), twin.depth(2))
 
 
-def test_negative_ids_are_an_error():
-    with pytest.raises(InputError, match="order id -1"):
-        Book().run(rows([(0, 1, -1, 100, 1, 0, 0)]))
+@pytest.mark.parametrize("bad", [-1, 2**31 - 1, 2**62])
+def test_an_id_that_no_order_may_have_is_refused_and_the_stream_goes_on(bad):
+    stream = rows([(LIMIT, 1, 0, 100, 5, 0, 0), (LIMIT, 1, bad, 101, 1, 0, 0), (MARKET, -1, bad, 0, 1, 0, 0),
+                   (8, 0, bad, 100, 1, 0, 0), (CANCEL, 0, bad, 0, 0, 0, 0), (MARKET, -1, 2, 0, 2, 0, 0)])  # fmt: skip
+    book, twin, depth = Book(), ReferenceBook(), np.zeros((6, 2, 2, 2), np.int64)
+    codes, done = np.zeros(6, np.int8), np.zeros(6, np.int64)
+    book.process(columns(stream), codes, done, depth)
+    unknown = reasons.UNKNOWN_ORDER
+    assert codes.tolist() == [0, reasons.BAD_ID, reasons.BAD_ID, unknown, unknown, 0] and done.tolist()[-1] == 2
+    assert book.refused[reasons.BAD_ID] == 2 and depth[:, 0, 0].tolist() == [[100, 5]] * 5 + [[100, 3]]
+    for ours, theirs in zip(twin.run(stream), (codes, done), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("make", [Book, ReferenceBook])
+def test_numbers_that_are_no_message_are_refused(make):
+    book, nan = make(), float("nan")
+    outcomes = [book.limit(nan, 100, 1), book.limit(1, 100, 1, kind=300), book.cancel(nan), book.replace(nan, 100, 1)]
+    assert [o.code for o in outcomes] == [reasons.BAD_SIDE, reasons.BAD_KIND, *[reasons.UNKNOWN_ORDER] * 2]
+    with pytest.raises(InputError, match="owner is 1099511627776"):
+        book.limit(1, 100, 1, owner=2**40)
 
 
 @pytest.mark.slow
