@@ -113,7 +113,9 @@ class MarketConfig(Branch):
     )
     fee_bps: NotNegative = Field(0.5, description="fee of each side, bps of value")
     step_seconds: Positive = Field(10.0, description="seconds between two decisions of an agent")
-    session_seconds: Positive = Field(23400.0, description="seconds of a trading day")
+    session_seconds: Positive = Field(
+        23400.0, description="seconds of a trading day; where it is not set and a rulebook is, those of the venue's day"
+    )
     t_plus_one: bool = Field(False, description="shares bought today cannot be sold today")
     short_allowed: bool = Field(True, description="inventory may go below 0")
     max_position: Positive | None = Field(None, description="largest inventory either way, units of the asset")

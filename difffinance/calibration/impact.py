@@ -237,13 +237,10 @@ def _check_volume(quantity: Array, volume: float) -> None:
 
 
 def _as_numbers(name: str, values: ArrayLike) -> Array:
-    if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(float).filled(np.nan)
     try:
-        array = np.asarray(values)
-        if np.iscomplexobj(array):
+        if np.iscomplexobj(values):
             raise TypeError
-        array = array.astype(float)
+        array = np.ma.asarray(values).astype(float).filled(np.nan)  # what is masked is not known
     except (TypeError, ValueError):
         raise InputError(f"{name} must be numbers; got {type(values).__name__} that cannot be read as such.") from None
     if array.ndim != 1:

@@ -64,6 +64,15 @@ def _opening_ends(rulebook: Rulebook, opening: int) -> int:
     return end
 
 
+def with_trading_day(config: MarketConfig) -> MarketConfig:
+    """Return the configuration with the length of its venue's day, unless it names a rulebook and a length itself."""
+    rulebook = rulebook_of(config)
+    if not rulebook.sessions or "session_seconds" in config.model_fields_set:
+        return config
+    day = trading_day(rulebook, config.opening_auction_seconds)
+    return config.model_copy(update={"session_seconds": float(day[-1][1])})
+
+
 def local_time(day: list[tuple[int, int, int, str]], second: int) -> dt.time:
     """Return the venue's time of the day at a trading second."""
     start, _, clock, _ = next((part for part in day if part[0] <= second < part[1]), day[-1])

@@ -1,5 +1,6 @@
 """The market that agents trade in: seats that act in steps, in one of the modes of `market.session`."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
+from difffinance.market.enforcement import with_trading_day
 from difffinance.market.observation import ACTION, KINDS, NO_LIMIT, PARTICIPANTS
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
@@ -49,24 +51,25 @@ class MarketEnvironment:
         cost_laws: Sequence[CostLaw] = (),
         rewards: str | Sequence[Utility] = "wealth",
     ) -> None:
-        self.config, self.agents = config or MarketConfig(), agents or AgentsConfig()
-        self.num_agents = num_agents
+        self.config, self.agents = with_trading_day(config or MarketConfig()), agents or AgentsConfig()
+        self.num_agents = num_agents = whole(num_agents, "num_agents", least=1)
         self.kinds = tuple(kinds) if kinds is not None else tuple(KINDS[i % len(KINDS)] for i in range(num_agents))
-        _check(num_agents, self.kinds, num_steps)
+        _check_kinds(num_agents, self.kinds)
         self.utilities = check_rewards(rewards, num_agents)
-        self.num_steps = num_steps or max(int(self.config.session_seconds / self.config.step_seconds), 1)
+        steps = max(int(self.config.session_seconds / self.config.step_seconds), 1)
+        self.num_steps = steps if num_steps is None else whole(num_steps, "num_steps", least=1)
         self.latency = _latency(latency, num_agents, self.num_steps * self.config.step_seconds)
         seating = Seating(self.kinds, self.latency, self.num_steps, self.agents, tuple(cost_laws))
         self.session = open_session(self.config.mode, self.config, seating)
         self._running = [RunningRewards(utility, 1) for utility in self.utilities]
-        self._seeds = np.random.SeedSequence(seed)
-        self._started = False
+        self._seeds = np.random.SeedSequence(whole(seed, "seed"))
+        self.started = False
 
     def reset(self, seed: int | None = None) -> MarketState:
         """Start an episode: a fresh market, accounts as configured."""
-        self.session.start(self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(seed))
+        self.session.start(self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(whole(seed, "seed")))
         self.refusals: dict[str, int] = {}
-        self._started = True
+        self.started = True
         if self._running:
             money = market_money(self.session, self.config.tick_size, self.config.lot_size)
             tables, mid = self.session.tables, self._mid()
@@ -81,7 +84,7 @@ class MarketEnvironment:
         count; the market goes on without it. An exception in place of an action is an agent that failed: it is
         refused as `agent_raised`.
         """
-        if not self._started or self.steps_done >= self.num_steps:
+        if not self.started or self.steps_done >= self.num_steps:
             raise InputError(f"the episode of {self.num_steps} steps is not running. Call reset() first.")
         session = self.session
         session.actions[:], session.valid[:], refused = read_actions(actions, self.num_agents)
@@ -119,7 +122,7 @@ class MarketEnvironment:
         `restore` on an environment of the same arguments goes on from it, the same to the byte. Agents keep their
         own memory and random numbers. `market.snapshot` writes it to a file.
         """
-        if not self._started:
+        if not self.started:
             raise InputError("there is no market to save. Call reset() first.")
         saved = self.session.save()
         arrays = {name: held for name, held in saved.items() if isinstance(held, np.ndarray)}
@@ -137,7 +140,7 @@ class MarketEnvironment:
         state = snapshot["state"]
         if state["fits"] != self._fits():
             raise InputError("the snapshot is of another market. Allowed: one with the same arguments as this one.")
-        if not self._started:
+        if not self.started:
             self.reset(seed=0)
         self.session.load(snapshot["arrays"] | state["generators"])
         self._seeds, self.refusals = np.random.SeedSequence(**state["seeds"]), dict(state["refusals"])
@@ -213,8 +216,12 @@ def read_actions(actions: Sequence[Any] | Array, seats: int) -> tuple[Array, Arr
     except (TypeError, ValueError):
         pass  # of several shapes: look at each
     table, valid, refused = np.zeros((seats, len(ACTION))), np.zeros(seats, np.bool_), []
-    for seat in range(max(seats, len(actions))):
-        action, reason = _read_action(actions[seat] if seat < len(actions) else None, seat < seats)
+    try:
+        given = [actions[k] for k in range(len(actions))]
+    except (TypeError, LookupError):
+        raise InputError(f"actions are of {type(actions)}. Allowed: a list or table of one action per seat.") from None
+    for seat in range(max(seats, len(given))):
+        action, reason = _read_action(given[seat] if seat < len(given) else None, seat < seats)
         if reason == reasons.OK:
             table[seat], valid[seat] = action, True
         else:
@@ -236,16 +243,23 @@ def _read_action(given: Any, seated: bool) -> tuple[Array, int]:
     return action, reasons.ACTION_OFF_RANGE if ((action < LOW) | (action > HIGH)).any() else reasons.OK
 
 
-def _check(num_agents: int, kinds: tuple[str, ...], num_steps: int | None) -> None:
-    if num_agents < 1:
-        raise InputError(f"num_agents is {num_agents}. Allowed: 1 or more.")
+def whole(value: Any, name: str, *, least: int = 0) -> int:
+    """Return a whole number of any integer type that is at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}. Allowed: a whole number, {least} or more.") from None
+    if number < least:
+        raise InputError(f"{name} is {value}. Allowed: {least} or more.")
+    return number
+
+
+def _check_kinds(num_agents: int, kinds: tuple[str, ...]) -> None:
     if len(kinds) != num_agents:
         raise InputError(f"kinds must name each of the {num_agents} seats; got {len(kinds)} names.")
     unknown = [k for k in kinds if k not in PARTICIPANTS]
     if unknown:
         raise InputError(f"kind '{unknown[0]}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
-    if num_steps is not None and num_steps < 1:
-        raise InputError(f"num_steps is {num_steps}. Allowed: 1 or more.")
 
 
 def _latency(latency: float | Sequence[float], seats: int, longest: float) -> tuple[float, ...]:

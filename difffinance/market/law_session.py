@@ -203,7 +203,7 @@ class LawSession:
         return float(self.market.fundamental[0])
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("venue", "events", "fills"):
+        if name in ("venue", "events", "fills", "scale"):
             raise InputError(f"{name} belongs to mode 'book': in law mode there is no book.")
         raise AttributeError(name)
 

@@ -16,7 +16,7 @@ from difffinance.agents.base import Agent, ScriptedAgent
 from difffinance.errors import InputError
 from difffinance.market import play
 from difffinance.market.book_session import BookSession
-from difffinance.market.environment import MarketEnvironment, read_actions
+from difffinance.market.environment import MarketEnvironment, read_actions, whole
 from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, MID, SOLD, SOLD_VALUE
 from difffinance.market.flow import LOG_VALUE, VALUE_SD
 from difffinance.market.observation import ACTION
@@ -84,7 +84,7 @@ def counterfactual(
     n = env.num_agents
     mids, traded = np.zeros((2, replications, steps + 1)), np.zeros((2, replications, steps, n))
     cost = np.zeros(replications)
-    for r, sequence in enumerate(np.random.SeedSequence(seed).spawn(replications)):
+    for r, sequence in enumerate(np.random.SeedSequence(whole(seed, "seed")).spawn(replications)):
         twins.begin(sequence, steps)
         if outside is not None:
             outside.reset(np.random.default_rng(sequence.spawn(1)[0]))
@@ -185,12 +185,13 @@ def _check(
 ) -> tuple[int, Array | None]:  # fmt: skip
     if not isinstance(env.session, BookSession):
         raise InputError("twins run in the book mode. Allowed: market.mode=book.")
+    if not env.started:
+        raise InputError("the market of the twins is not running. Call env.reset() first.")
     if [agent.kind for agent in agents] != list(env.kinds):
         raise InputError(f"agents must fit the seats {list(env.kinds)}; got {[agent.kind for agent in agents]}.")
-    if not 0 <= seat < env.num_agents:
+    if whole(seat, "seat") >= env.num_agents:
         raise InputError(f"seat is {seat}. Allowed: 0 to {env.num_agents - 1}.")
-    if replications < 1:
-        raise InputError(f"replications is {replications}. Allowed: 1 or more.")
+    whole(replications, "replications", least=1)
     left = env.num_steps - env.steps_done
     if orders is not None:
         orders, valid, refused = read_actions(orders, len(orders))
@@ -199,7 +200,7 @@ def _check(
                 f"orders: row {refused[0][0]} is refused as {refused[0][1]}. Allowed: good actions, (T, 10)."
             )
         steps = len(orders) if steps is None else min(steps, len(orders))
-    steps = left if steps is None else steps
+    steps = left if steps is None else whole(steps, "steps")
     if not 1 <= steps <= left:
         raise InputError(f"steps is {steps}. Allowed: 1 to {left}, what is left of the episode.")
     return steps, orders

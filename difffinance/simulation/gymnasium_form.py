@@ -16,7 +16,7 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import play, reasons
 from difffinance.market.book_session import BookSession
-from difffinance.market.environment import MarketEnvironment
+from difffinance.market.environment import MarketEnvironment, whole
 from difffinance.market.observation import STATE
 from difffinance.market.running_rewards import RunningRewards, market_money
 from difffinance.market.utility import Utility
@@ -121,7 +121,7 @@ class MarketGym(gymnasium.Env[Array, Array]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start an episode; the same seed starts the same one."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else whole(seed, "seed"))
         _check_options(options)
         self._markets.start(0, _sequence(self.np_random))
         return self._markets.seen[0].copy(), {"wealth": float(self._markets.gains[0, 1]), "refused": {}}
@@ -165,9 +165,8 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
         latency: float | Sequence[float] = 0.0,
         learner: Learner | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise InputError(f"num_envs is {num_envs}. Allowed: 1 or more.")
-        self.num_envs, self.learner = num_envs, learner or Learner()
+        self.num_envs = num_envs = whole(num_envs, "num_envs", least=1)
+        self.learner = learner or Learner()
         self.single_action_space = self.learner.action_space
         self.single_observation_space = self.learner.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -180,12 +179,15 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
     ) -> tuple[Array, dict[str, Any]]:
         """Start an episode of every market."""
         _check_options(options)
-        seeds = [seed + k for k in range(self.num_envs)] if isinstance(seed, int) else seed
+        if isinstance(seed, Sequence | np.ndarray) or seed is None:
+            seeds = seed
+        else:
+            seeds = [whole(seed, "seed") + k for k in range(self.num_envs)]
         if seeds is not None and len(seeds) != self.num_envs:
             raise InputError(f"seed must be one number or one for each of the {self.num_envs} markets; got {seeds}.")
-        for place, one in enumerate(seeds or [None] * self.num_envs):
+        for place, one in enumerate([None] * self.num_envs if seeds is None else seeds):
             if one is not None:
-                self._rngs[place] = gymnasium.utils.seeding.np_random(one)[0]
+                self._rngs[place] = gymnasium.utils.seeding.np_random(whole(one, "seed"))[0]
             self._markets.start(place, _sequence(self._rngs[place]))
         return self._markets.seen.copy(), {"wealth": self._markets.gains[:, 1].copy()}
 

@@ -1,6 +1,6 @@
 """The market as a PettingZoo `ParallelEnv`: every seat is played from outside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,8 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
         """Carry out the actions of all agents at once."""
         if not self.agents:
             raise InputError("no agent is left: the episode has ended. Call reset() first.")
+        if not isinstance(actions, Mapping):
+            raise InputError(f"actions are of {type(actions)}. Allowed: a dict of one action by agent's name.")
         state, gains, done, info = self.market.step([self._orders(actions.get(agent)) for agent in self.agents])
         seen, wealth = self._seen(state), self.market.wealth
         rewards = self.learner.rewards(gains, wealth, np.array(list(seen.values())))

@@ -9,7 +9,7 @@ import polars as pl
 
 from difffinance.agents.factory import AgentFactory, agent_streams, mixed_kinds
 from difffinance.config import AgentsConfig, MarketConfig
-from difffinance.data.store import Lake, Progress, check_symbol, no_progress
+from difffinance.data.store import Lake, Progress, check_symbol, check_writable, no_progress
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.footprint import impact_bps
@@ -45,9 +45,12 @@ def simulate_market(
     if episodes < 1:
         raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
     check_symbol(run)
+    if lake is not None:
+        check_writable(lake.root)
     market, agents = market or MarketConfig(), agents or AgentsConfig()
     kinds = mixed_kinds(num_agents)
     env = MarketEnvironment(num_agents, market, seed, agents=agents, kinds=kinds, num_steps=num_steps)
+    market = env.config  # a venue's day is in it
     population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint, lake))
     played, frames, violations, refused, seconds = [], [], 0, dict[str, int](), 0.0
     for k, streams in enumerate(agent_streams(seed, episodes, num_agents)):

@@ -3,7 +3,8 @@ import pytest
 
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.environment import MarketEnvironment
+from difffinance.market.enforcement import with_trading_day
+from difffinance.market.environment import MarketEnvironment, read_actions
 from difffinance.market.observation import (
     ACTION_INDEX,
     CONSTRAINT_INDEX,
@@ -277,6 +278,33 @@ def test_price_limit_holds_against_one_sided_pressure():
         assert len(env.fills) == 0 or (env.fills["price"] <= 10050).all()
     assert state.constraints[0][CONSTRAINT_INDEX["can_buy"]] in (0.0, 1.0)
     assert state.ask <= 100.50 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: MarketEnvironment(2.5), "num_agents is 2.5"),
+        (lambda: MarketEnvironment(2, seed=1.5), "seed is 1.5"),
+        (lambda: MarketEnvironment(2, seed=-1), "seed is -1"),
+        (lambda: MarketEnvironment(2, num_steps=1.5), "num_steps is 1.5"),
+        (lambda: MarketEnvironment(2, num_steps=0), "num_steps is 0"),
+        (lambda: MarketEnvironment(2).reset(seed=-1), "seed is -1"),
+        (lambda: MarketEnvironment(2, MarketConfig(mode="law")).scale, "no book"),
+        (lambda: read_actions(None, 2), "NoneType"),
+        (lambda: read_actions(5, 2), "one action per seat"),
+        (lambda: read_actions((action for action in actions(2)), 2), "generator"),
+        (lambda: read_actions({"a": 1}, 2), "dict"),
+    ],
+)
+def test_what_is_no_number_or_no_table_is_refused(call, match):
+    with pytest.raises(InputError, match=match):
+        call()
+
+
+@pytest.mark.parametrize(("rulebook", "seconds"), [("cn.main", 14400), ("hk.large", 20400), ("jp", 19800)])
+def test_a_rulebook_brings_its_day_unless_another_is_set(rulebook, seconds):
+    assert with_trading_day(MarketConfig(rulebook=rulebook)).session_seconds == seconds
+    assert with_trading_day(MarketConfig(rulebook=rulebook, session_seconds=3600)).session_seconds == 3600
 
 
 def test_wrong_arguments_say_what_is_allowed():

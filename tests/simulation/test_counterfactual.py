@@ -66,3 +66,7 @@ def test_wrong_arguments_say_what_is_allowed(running):
         counterfactual(env, agents, 0, orders=np.full((3, 10), np.nan))
     with pytest.raises(InputError, match="agents"):
         counterfactual(env, agents[:2], 0)
+    with pytest.raises(InputError, match=r"replications is 1\.5"):
+        counterfactual(env, agents, 0, replications=1.5)
+    with pytest.raises(InputError, match="reset"):
+        counterfactual(MarketEnvironment(len(KINDS), kinds=KINDS), agents, 0)

@@ -90,7 +90,7 @@ def test_many_markets_are_each_what_one_would_be_and_reset_themselves():
     assert many.metadata["autoreset_mode"] is gymnasium.vector.AutoresetMode.NEXT_STEP
     actions = np.zeros((20, 3, 10))
     actions[:, :, 0] = rng.uniform(-2, 2, (20, 3))
-    seen = [many.reset(seed=7)[0]]
+    seen = [many.reset(seed=np.int64(7))[0]]
     steps = [many.step(a) for a in actions]
     for k in range(3):
         one = gymnasium_env(num_steps=8, market=MarketConfig(max_order=200))
@@ -105,5 +105,8 @@ def test_many_markets_are_each_what_one_would_be_and_reset_themselves():
             over = expected[3]
             assert np.array_equal(expected[0], observed[k]) and expected[1] == rewards[k]
             assert (expected[2], expected[3]) == (terminated[k], truncated[k]) and info["wealth"][k] > 0
+    for seed in (-1, 1.5):
+        with pytest.raises(InputError, match="seed is"):
+            many.reset(seed=seed)
     with pytest.raises(InputError, match="actions"):
         many.step(np.zeros((2, 10)))

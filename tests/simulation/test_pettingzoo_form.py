@@ -22,6 +22,8 @@ def test_everybody_sees_their_own_and_is_told_what_was_refused():
     actions = {agent: np.zeros(10) for agent in env.agents}
     actions["speculator_1"] = np.full(10, np.nan)
     del actions["informed_3"]
+    with pytest.raises(InputError, match="dict of one action"):
+        env.step(None)
     _, rewards, terminated, truncated, infos = env.step(actions)
     assert infos["speculator_1"]["refused"] == {"action_not_finite": 1}
     assert infos["informed_3"]["refused"] == {"action_shape": 1}

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from difffinance.agents.factory import AgentFactory
-from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.config import AgentsConfig, MarketConfig, load_config
 from difffinance.diffusion.checkpoint import save_model
 from difffinance.diffusion.model import MarketDiffusionModel
 from difffinance.errors import CheckpointError, InputError
@@ -115,3 +115,10 @@ def test_a_checkpoint_is_named_as_in_the_lake(lake):
     assert answer["agents"][-1]["kind"] == "diffusion"
     with pytest.raises(CheckpointError, match="mine"):
         simulate_market(market=MARKET, agents=AgentsConfig(), num_steps=2, checkpoint=Path("yours"), lake=lake)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rulebook", ["cn.main", "hk.large", "jp"])
+def test_a_venue_runs_as_it_is_named_on_the_command_line(rulebook):
+    market = load_config("quick", [f"market.rulebook={rulebook}"]).market
+    assert simulate_market(market=market, num_agents=4, num_steps=5)["violations"] == 0

@@ -67,7 +67,7 @@ class StepBand:
         return next(limit for below, limit in self.steps if below is None or base < below)
 
     def limits(self, asked: BandQuestion) -> Limits:
-        """Return base price -+ limit, the widened side with `widening` times the limit.
+        """Return base price -+ limit, the widened side with `widening` times the limit; never below the lowest price.
 
         The exchange's notices round a widened upper limit up to the tick of its price.
         """
@@ -77,7 +77,7 @@ class StepBand:
         upper = base + limit * (self.widening if wide_upper else 1)
         if wide_upper:
             upper = up(upper, self.ticks.tick(upper))
-        return max(lower, self.ticks.tick(base)), upper
+        return max(lower, self.ticks.tick(Decimal(0))), upper
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ Price = Decimal | str | int
 Day = dt.date | str
 Time = dt.time | dt.datetime | str
 _Value = TypeVar("_Value")
+MOST = 10**12  # prices and quantities: their product in cents fits the digits of a decimal
 
 
 def read_amount(value: Price | float, name: str, *, zero: bool = False) -> Decimal:
@@ -20,6 +21,8 @@ def read_amount(value: Price | float, name: str, *, zero: bool = False) -> Decim
         raise InputError(f"{name} {value!r} is not a number. Allowed: a decimal or a string such as '10.05'.") from None
     if not amount.is_finite() or amount < 0 or (amount == 0 and not zero):
         raise InputError(f"{name} {value} is not allowed. Allowed: numbers {'from' if zero else 'above'} 0.")
+    if amount > MOST:
+        raise InputError(f"{name} {value} is not allowed. Allowed: up to {MOST:,}.")
     return amount
 
 
@@ -42,7 +45,7 @@ def read_time(value: Time) -> dt.time:
     if isinstance(value, dt.time):
         return value.replace(tzinfo=None)
     try:
-        return dt.time.fromisoformat(value if len(value) != 4 else f"0{value}")
+        return dt.time.fromisoformat(f"0{value}" if value[1:2] == ":" else value)
     except (TypeError, ValueError):
         raise InputError(
             f"time {value!r} is not understood. Allowed: 'HH:MM', 'HH:MM:SS' or a datetime.time."
@@ -51,10 +54,10 @@ def read_time(value: Time) -> dt.time:
 
 def read_side(value: str | int) -> int:
     """Return +1 for a buy and -1 for a sell."""
-    sides = {"buy": 1, "sell": -1, 1: 1, -1: -1}
-    if value not in sides:
-        raise InputError(f"side {value!r} is not known. Allowed: 'buy' or 'sell', +1 or -1.")
-    return sides[value]
+    try:
+        return {"buy": 1, "sell": -1, 1: 1, -1: -1}[value]
+    except (KeyError, TypeError):
+        raise InputError(f"side {value!r} is not known. Allowed: 'buy' or 'sell', +1 or -1.") from None
 
 
 def read_whole(value: object, name: str) -> int:
@@ -66,6 +69,8 @@ def read_whole(value: object, name: str) -> int:
         raise InputError(f"{name} {value!r} is not a whole number. Allowed: 0, 1, 2, ...") from None
     if whole != number or whole < 0:
         raise InputError(f"{name} {value} is not a whole number. Allowed: 0, 1, 2, ...")
+    if whole > MOST:
+        raise InputError(f"{name} {value} is not allowed. Allowed: up to {MOST:,}.")
     return whole
 
 

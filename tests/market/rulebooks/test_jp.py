@@ -25,6 +25,7 @@ def test_daily_limits_in_yen(below, limit):
 def test_the_last_row_and_the_lowest_price():
     assert JP.price_band("50000000") == (40_000_000, 60_000_000)
     assert JP.price_band("20") == (1, 50)
+    assert JP.price_band("15000", widened=True) == (1, 31_000)  # not a step of 10 yen, as at the base price
 
 
 @pytest.mark.parametrize(

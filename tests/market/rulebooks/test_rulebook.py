@@ -44,6 +44,9 @@ def test_a_venue_without_rules_restricts_nothing():
         (lambda: CN.fees("hold", "10", 100), "'buy' or 'sell'"),
         (lambda: CN.fees("buy", "10", 1.5), "whole number"),
         (lambda: CN.fees("buy", "10", 100, commission_rate="-0.1"), "commission_rate"),
+        (lambda: CN.fees(["buy"], "10", 100), "'buy' or 'sell'"),
+        (lambda: CN.fees("buy", "10", 10**30), "up to 1,000,000,000,000"),
+        (lambda: CN.price_band("1e40"), "up to 1,000,000,000,000"),
         (lambda: CN.sellable(-1, 0), "holding"),
         (lambda: get_rulebook("us.tier1", "2024-01-02").market_halt("100", "80", "10:00", (5,)), "Allowed: 1, 2, 3"),
     ],
@@ -56,4 +59,6 @@ def test_bad_input_says_what_is_allowed(call, message):
 def test_numbers_come_in_any_decimal_form():
     assert CN.price_band("10.05") == CN.price_band(Decimal("10.05")) == CN.price_band(10.05)
     assert CN.price_band("10", time=dt.time(10)) == CN.price_band("10", time="10:00")
+    assert CN.session("9:30") == CN.session("9:30:00") == CN.session("09:30:00") == "continuous"
+    assert CN.fees("sell", 10**12, 10**12).total > 0
     assert CN.fees(1, "10", 100) == CN.fees("buy", "10", 100)
