@@ -240,7 +240,7 @@ def _as_numbers(name: str, values: ArrayLike) -> Array:
     try:
         if np.iscomplexobj(values):
             raise TypeError
-        array = np.ma.asarray(values).astype(float).filled(np.nan)  # what is masked is not known
+        array: Array = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
     except (TypeError, ValueError):
         raise InputError(f"{name} must be numbers; got {type(values).__name__} that cannot be read as such.") from None
     if array.ndim != 1:
