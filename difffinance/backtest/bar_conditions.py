@@ -37,16 +37,21 @@ class BarHistory:
         return len(self.close)
 
 
-def read_history(bars: BarsTable, config: BacktestConfig) -> BarHistory:
-    """Return the history of `bars`; an index gets the configured dollar volume, for it has none that can be traded."""
-    frame = bars.frame
-    open_, close, volume = (frame[c].to_numpy().astype(float) for c in ("open", "close", "volume"))
+def check_length(bars: BarsTable, config: BacktestConfig) -> None:
+    """Raise `InputError` for bars that leave nothing to test on."""
     needed = config.estimation_bars + 2
-    if len(close) < needed:
+    if bars.frame.height < needed:
         raise InputError(
-            f"{bars.instrument.symbol} has {len(close)} bars. Allowed: at least {needed}; the first "
+            f"{bars.instrument.symbol} has {bars.frame.height} bars. Allowed: at least {needed}; the first "
             f"{config.estimation_bars} are only estimated on (backtest.estimation_bars)."
         )
+
+
+def read_history(bars: BarsTable, config: BacktestConfig) -> BarHistory:
+    """Return the history of `bars`; an index gets the configured dollar volume, for it has none that can be traded."""
+    check_length(bars, config)
+    frame = bars.frame
+    open_, close, volume = (frame[c].to_numpy().astype(float) for c in ("open", "close", "volume"))
     sigma, expected = trailing_volatility_and_volume(close, volume, window=config.volatility_window)
     traded = volume > 0
     if bars.is_index:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from difffinance.agents.base import BarTrader
+from difffinance.backtest.bar_conditions import check_length
 from difffinance.backtest.selection import probability_of_backtest_overfitting, superior_predictive_ability
 from difffinance.backtest.sharpe import compare_sharpe, sharpe_ratio
 from difffinance.backtest.signals import SIGNALS
@@ -100,7 +101,7 @@ def parse_strategy(strategy: str | None) -> tuple[str, str]:
 def find_bars(
     symbol: str, *, config: Config, lake: Lake, progress: Progress = no_progress
 ) -> tuple[BarsTable, list[str]]:
-    """Return the bars to trade and what was fetched for it.
+    """Return the bars to trade and what was fetched for it; too few are refused before anything is trained.
 
     Dividend-adjusted where the lake has them; their volume is counted in adjusted units, so that a bar's dollar
     volume stays what was traded.
@@ -114,6 +115,7 @@ def find_bars(
         progress("fetch", 1, 1)
         notes.append("fetched sample SPX: the S&P 500 history that ships with arch")
     raw = load_bars(symbol, lake=lake)
+    check_length(raw, config.backtest)
     try:
         adjusted = load_bars(symbol, lake=lake, adjusted=True)
     except NotInLakeError:

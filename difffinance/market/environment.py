@@ -137,6 +137,8 @@ class MarketEnvironment:
 
     def restore(self, snapshot: dict[str, Any]) -> MarketState:
         """Go back to a `snapshot` and return its state."""
+        if not isinstance(snapshot, dict) or not {"state", "arrays"} <= snapshot.keys():
+            raise InputError("this is no snapshot of a market. Allowed: what snapshot() or load_snapshot() returned.")
         state = snapshot["state"]
         if state["fits"] != self._fits():
             raise InputError("the snapshot is of another market. Allowed: one with the same arguments as this one.")

@@ -162,3 +162,10 @@ def test_spy_from_the_csv(lake, shared_data):
     assert answer["metrics"]["trades"] <= 5
     assert 0 < answer["metrics"]["impact_bps"] < 5
     assert any("adjusted for dividends" in note for note in answer["notes"])
+
+
+def test_too_few_bars_are_refused_before_anything_is_trained(walk_lake, trained):
+    config = load_config("quick", ["backtest.estimation_bars=700"])
+    with pytest.raises(InputError, match="600 bars"):
+        backtest_symbol("WALK", config=config, lake=walk_lake, seed=0)
+    assert not trained

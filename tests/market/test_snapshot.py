@@ -76,6 +76,9 @@ def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
     snapshot = env.snapshot()
     with pytest.raises(InputError, match="another market"):
         MarketEnvironment(3, MarketConfig(fee_bps=9.0), num_steps=60).restore(snapshot)
+    for nothing in ({}, None, {"state": {}}):
+        with pytest.raises(InputError, match="no snapshot"):
+            env.restore(nothing)
     (tmp_path / "bad.npz").write_bytes(b"PK no")
     with pytest.raises(InputError, match=r"bad\.npz"):
         load_snapshot(tmp_path / "bad.npz")
