@@ -77,19 +77,6 @@ def response_function(day: BookDay, lags: Sequence[int], *, flow: str = "visible
     return pl.DataFrame(rows, schema=["lag", "response", "standard_error"], orient="row")
 
 
-def sign_autocorrelation(day: BookDay, lags: Sequence[int], *, flow: str = "visible") -> pl.DataFrame:
-    """Return the autocorrelation of market-order signs: lag, autocorrelation, standard_error if there were none."""
-    sign = np.sign(market_orders(day, flow=flow)["quantity"].to_numpy())
-    _check_lags(lags, len(sign))
-    deviation = sign - sign.mean()
-    variance = float(deviation @ deviation)
-    if variance == 0.0:
-        raise InputError("all market orders have one sign; there is no autocorrelation to show.")
-    found = [float(deviation[:-lag] @ deviation[lag:]) / variance for lag in lags]
-    error = [1.0 / float(np.sqrt(len(sign)))] * len(found)
-    return pl.DataFrame({"lag": list(lags), "autocorrelation": found, "standard_error": error})
-
-
 def book_walk(day: BookDay, quantities: ArrayLike, *, flow: str = "visible") -> pl.DataFrame:
     """Return what walking the displayed book would do just before each market order of the day, by size.
 

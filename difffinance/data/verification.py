@@ -153,15 +153,8 @@ def load_kernels(levels: int) -> None:
     Replay(levels).feed(none, none, none, none, np.zeros((2, 4 * levels), np.int64))
 
 
-def count_exact(kind: Array, price: Array, size: Array, direction: Array, book: Array) -> tuple[int, int]:
-    """Return how many of rows 1..n-1 are one-step exact and resync exact."""
-    replay = Replay(book.shape[1] // 4)
-    replay.feed(kind, price, size, direction, np.ascontiguousarray(book))
-    return replay.one_step, replay.resync
-
-
 def count_exact_reference(kind: Array, price: Array, size: Array, direction: Array, book: Array) -> tuple[int, int]:
-    """Return what `count_exact` returns, in plain Python with one dictionary of price to size per side."""
+    """Return what a `Replay` counts, (one_step, resync), in plain Python: a dictionary of price to size per side."""
     levels = book.shape[1] // 4
     rows = [_sides(row, levels) for row in book.tolist()]
     replay = {side: dict(rows[0][side]) for side in (-1, 1)}

@@ -53,12 +53,6 @@ class Tables(NamedTuple):
 
 
 @inlined
-def tables_of(book):  # type: ignore[no-untyped-def]
-    """Return the book's arrays alone, so that calls do not pass whatever else a floor holds."""
-    return Tables(book.orders, book.reserves, book.levels, book.bits, book.waiting, book.top, book.fills, book.log)
-
-
-@inlined
 def next_up(bits, index, width):  # type: ignore[no-untyped-def]
     """Return the lowest occupied level of a row at or above `index`, or `width`."""
     word = index >> 6

@@ -1,4 +1,4 @@
-"""Rewards by a utility while its episodes run, from what the seats are shown: step by step, and their sum the utility.
+"""Rewards by a utility from what the seats are shown, as episodes run or at their end; their sum is the utility.
 
 A utility counts prices in ticks and quantities in mean step volumes, as the parameters of agents do. Rewards come back
 in quote currency, as changes of wealth do: a trader without risk aversion earns the same by either.
@@ -45,10 +45,10 @@ class RunningRewards:
         self.first = np.zeros((4, rows))  # wealth, inventory, mid and the coming step's volatility
         self.now = np.zeros((4, rows))
 
-    def begin(self, row: int, money: float, wealth: float, view: Array, mid: float) -> None:
-        """Start the episode of a row: wealth in quote currency, the seat's state (50,), mid in ticks."""
+    def begin(self, row: int | slice, money: float, wealth: float | Array, view: Array, mid: float | Array) -> None:
+        """Start the episode of a row, or of several: wealth in quote currency, the state (50,), mid in ticks."""
         self.money[row] = money
-        self.first[:, row] = self.now[:, row] = _moment(np.array(wealth / money), view, np.array(mid))
+        self.first[:, row] = self.now[:, row] = _moment(np.asarray(wealth / money), view, np.asarray(mid))
 
     def step(self, wealth: Array, views: Array, mid: Array, ended: Array) -> Array:
         """Return the rewards (R,) of the step that led to wealth (R,), states (R, 50) and mids (R,)."""
@@ -64,6 +64,18 @@ class RunningRewards:
     def load(self, saved: list[list[float]]) -> None:
         """Go back to what `save` returned."""
         self.money, self.first, self.now = np.array(saved[0]), np.array(saved[1:5]), np.array(saved[5:])
+
+
+def episode_rewards(utility: Utility, money: float, wealth: Array, views: Array, mid: Array) -> Array:
+    """Return the rewards (T,) of a whole episode, those that `RunningRewards.step` gives one by one.
+
+    `wealth` (T + 1,) in quote currency, the seat's states (T + 1, 50) and mids (T + 1,) in ticks; the last is the end.
+    """
+    steps = len(wealth) - 1
+    running = RunningRewards(utility, steps)
+    running.begin(slice(None), money, wealth[:-1], views[:-1], mid[:-1])
+    running.first[:] = running.first[:, :1]
+    return running.step(wealth[1:], views[1:], mid[1:], np.arange(1, steps + 1) == steps)
 
 
 def _moment(wealth: Array, views: Array, mid: Array) -> Array:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from difffinance.reporting.market_plots import draw_book
 from difffinance.reporting.picture import COLOURS, Picture, house_style, new_figure
 
 if TYPE_CHECKING:
@@ -76,8 +77,6 @@ def _shade_halts(axis: "Axes", halts: pl.DataFrame | None) -> None:
 @house_style
 def plot_episode_book(episode: "Episode", *, tick_size: float, currency: str = "USD", steps: int = 240) -> Picture:
     """Draw the shown quantity of the first `steps` steps by time and price, with every trade."""
-    from matplotlib.colors import LogNorm
-
     shown = episode.depth[: steps + 1]  # (T+1, 2, L, 2)
     table = _levels(shown, episode.step_seconds)
     trades = episode.trades.filter(pl.col("seconds") <= steps * episode.step_seconds)
@@ -85,26 +84,11 @@ def plot_episode_book(episode: "Episode", *, tick_size: float, currency: str = "
     grid = np.full((int(np.ptp(ticks)) + 1, len(shown)), np.nan)
     grid[ticks - ticks.min(), table["step"].to_numpy()] = table["quantity"].to_numpy()
     figure, (axis,) = new_figure(height=4.4)
-    mesh = axis.pcolormesh(
-        np.arange(len(shown)) * episode.step_seconds / 60,
-        (np.arange(len(grid)) + ticks.min()) * tick_size,
-        np.ma.masked_invalid(grid),
-        norm=LogNorm(),
-        cmap="viridis",
-        shading="nearest",
-        rasterized=True,
-    )
-    for side, colour, name in ((1, "#ff8a5c", "buyer-initiated trade"), (-1, "#ffffff", "seller-initiated trade")):
-        part = trades.filter(pl.col("side") == side)
-        size = np.clip(part["quantity"].to_numpy() / 20, 3, 50)
-        axis.scatter(
-            part["seconds"] / 60, part["price"], s=size, color=colour, edgecolor="black", linewidth=0.3, label=name
-        )
-    figure.colorbar(mesh, ax=axis, label="shown quantity, units")
+    times, prices = np.arange(len(shown)) * episode.step_seconds / 60, (np.arange(len(grid)) + ticks.min()) * tick_size
+    draw_book(axis, times, prices, grid, trades["seconds"].to_numpy() / 60, trades)
     axis.set_ylabel(f"price, {currency}")
     axis.set_xlabel("minutes since the opening")
     axis.set_title("Order book by time and price (synthetic)", pad=22)
-    axis.grid(False)
     axis.legend(ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     note = f"The best {shown.shape[2]} levels of each side after every step; the size of a dot is the trade's quantity."
     return Picture("episode_book", "Order-book heatmap", note, table, figure)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from difffinance.records import Array
 from difffinance.reporting.picture import COLOURS, Picture, house_style, new_figure, on_dates, thousands
 
 if TYPE_CHECKING:
@@ -56,41 +57,45 @@ def plot_book_heatmap(table: pl.DataFrame, trades: pl.DataFrame, *, title: str, 
 
     `table` has ts, price, quantity; `trades` has ts, price, quantity, side.
     """
-    from matplotlib.colors import LogNorm
-
     wide = table.pivot(on="price", index="ts", values="quantity", sort_columns=True).sort("ts")
     prices = np.array([float(name) for name in wide.columns[1:]])
     order = np.argsort(prices)
     quantity = wide.drop("ts").to_numpy()[:, order].T
     figure, (axis,) = new_figure(height=4.4)
+    times = on_dates(axis, wide["ts"]), on_dates(axis, trades["ts"])
+    draw_book(axis, times[0], prices[order], np.where(quantity > 0, quantity, np.nan), times[1], trades)
+    axis.set_ylabel(f"price, {currency}")
+    axis.set_xlabel("time, UTC")
+    axis.set_title(title)
+    axis.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.8)
+    _clock(axis)
+    return Picture("book_heatmap", "Order-book heatmap", note, table, figure)
+
+
+def draw_book(
+    axis: "Axes", times: Array, prices: Array, quantity: Array, trade_times: Array, trades: pl.DataFrame
+) -> None:
+    """Draw resting quantity (prices, times), NaN where there is none, and trades, whose dots grow with quantity."""
+    from matplotlib.colors import LogNorm
+
     mesh = axis.pcolormesh(
-        on_dates(axis, wide["ts"]),
-        prices[order],
-        np.ma.masked_invalid(np.where(quantity > 0, quantity, np.nan)),
+        times,
+        prices,
+        np.ma.masked_invalid(quantity),
         norm=LogNorm(),
         cmap="viridis",
         shading="nearest",
         rasterized=True,
     )
     for side, colour, name in ((1, "#ff8a5c", "buyer-initiated trade"), (-1, "#ffffff", "seller-initiated trade")):
-        part = trades.filter(pl.col("side") == side)
+        part = (trades["side"] == side).to_numpy()
+        size = np.clip(trades["quantity"].to_numpy()[part] / 20, 3, 60)
         axis.scatter(
-            on_dates(axis, part["ts"]),
-            part["price"],
-            s=np.clip(part["quantity"].to_numpy() / 20, 4, 60),
-            color=colour,
-            edgecolor="black",
-            linewidth=0.4,
+            trade_times[part], trades["price"].to_numpy()[part], s=size, color=colour, edgecolor="black", linewidth=0.3,
             label=name,
-        )
-    figure.colorbar(mesh, ax=axis, label="resting quantity, units")
-    axis.set_ylabel(f"price, {currency}")
-    axis.set_xlabel("time, UTC")
-    axis.set_title(title)
+        )  # fmt: skip
+    axis.figure.colorbar(mesh, ax=axis, label="resting quantity, units")
     axis.grid(False)
-    axis.legend(loc="upper left", fontsize=8, frameon=True, framealpha=0.8)
-    _clock(axis)
-    return Picture("book_heatmap", "Order-book heatmap", note, table, figure)
 
 
 def _clock(axis: "Axes") -> None:

@@ -19,6 +19,8 @@ from difffinance.market.floor import EVENT
 from difffinance.market.handles import Handle
 from difffinance.market.observation import ACTION, CONSTRAINTS, OPPONENTS, STATE
 from difffinance.market.play import Paths, Sums
+from difffinance.market.running_rewards import check_rewards, episode_rewards, market_money
+from difffinance.market.utility import Utility
 from difffinance.records import Array
 from difffinance.simulation.players import SeatedAgents
 
@@ -38,6 +40,7 @@ class Batch:
 
     kinds: tuple[str, ...]
     pnl: Array  # (E, N)
+    rewards: Array  # (E, N) summed over the episode: `pnl`, or what the seat's utility came to
     inventory: Array  # (E, N) at the end
     inventory_mean: Array  # (E, N)
     asked: Array  # (E, N) in accepted orders
@@ -75,14 +78,16 @@ def simulate_batch(
     market: MarketConfig | None = None,
     accounts: AgentsConfig | None = None,
     latency: float | Sequence[float] = 0.0,
+    rewards: str | Sequence[Utility] = "wealth",
     paths: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Batch:
     """Play `episodes` of scripted `agents` (or their kinds) and return what each seat came to.
 
     Episode k is the k-th `reset()` of `MarketEnvironment(seed=seed)` with agents that take the k-th of
-    `agent_streams(seed, episodes, N)`: the same numbers as the step API, to the bit. `paths` names what is written
-    down at each step, of `PATHS`.
+    `agent_streams(seed, episodes, N)`: the same numbers as the step API, to the bit. `rewards` are those of
+    `MarketEnvironment`: changes of wealth, or a utility per seat. `paths` names what is written down at each step, of
+    `PATHS`.
     """
     if episodes < 1:
         raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
@@ -95,12 +100,16 @@ def simulate_batch(
         len(kinds), market, seed, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency
     )
     table = SeatedAgents(population)
-    n = len(kinds)
+    n, utilities = len(kinds), check_rewards(rewards, len(kinds))
+    needed = [*paths, *(name for name in ("marks", "wealth", "states") if utilities and name not in paths)]
     sums = np.zeros((episodes, n, 8))
     refused, trades = np.zeros((episodes, n, len(reasons.NAMES)), np.int64), np.zeros((episodes, 1), np.int64)
     pnl, ends, fees = np.zeros((episodes, n)), np.zeros((episodes, n)), np.zeros((episodes, n))
+    earned = pnl if not utilities else np.zeros((episodes, n))
+    # What was not asked for and rewards need is written over by the next episode.
     written: dict[str, Array] = {
-        name: np.zeros((episodes, *shape), kind) for name, (shape, kind) in _shapes(num_steps, n, paths).items()
+        name: np.zeros((episodes if name in paths else 1, *shape), kind)
+        for name, (shape, kind) in _shapes(num_steps, n, needed).items()
     }
     none = empty_paths(num_steps, n)
     added, noted = Handle(Sums(sums[0], refused[0], trades[0])), Handle(none)
@@ -113,19 +122,39 @@ def simulate_batch(
         env.reset()
         wealth = env.wealth
         added.bind(Sums(sums[k], refused[k], trades[k]))
-        noted.bind(none._replace(**{name: array[k] for name, array in written.items()}))
+        money = market_money(env.session, env.config.tick_size, env.config.lot_size)
+        episode = {name: array[k if name in paths else 0] for name, array in written.items()}
+        noted.bind(none._replace(**episode))
         run_session(env.session, table, added, noted, num_steps)
         pnl[k], ends[k], fees[k] = env.wealth - wealth, env.venue.floor.inventory[:n], env.venue.floor.fees[:n]
+        if utilities:
+            by_step = _utility_rewards(utilities, env, money, episode)
+            earned[k] = by_step.sum(axis=0)
+            if "rewards" in paths:
+                episode["rewards"][:] = by_step
     progress("simulate", episodes, episodes)
-    lot, money = env.config.lot_size, env.config.lot_size * env.config.tick_size
+    lot, unit = env.config.lot_size, env.config.lot_size * env.config.tick_size
     moved, traded = sums[:, :, play.SUM_MOVED], sums[:, :, play.SUM_TRADED]
     return Batch(
-        tuple(kinds), pnl, ends * lot, sums[:, :, play.SUM_HELD] / num_steps * lot,
+        tuple(kinds), pnl, earned, ends * lot, sums[:, :, play.SUM_HELD] / num_steps * lot,
         sums[:, :, play.SUM_ASKED] * lot, sums[:, :, play.SUM_BOUGHT] * lot, sums[:, :, play.SUM_SOLD] * lot,
-        sums[:, :, play.SUM_BOUGHT_VALUE] * money, sums[:, :, play.SUM_SOLD_VALUE] * money, fees,
+        sums[:, :, play.SUM_BOUGHT_VALUE] * unit, sums[:, :, play.SUM_SOLD_VALUE] * unit, fees,
         np.divide(1e4 * moved, traded, out=np.full_like(moved, np.nan), where=traded > 0), trades[:, 0], refused,
-        written,
+        {name: written[name] for name in paths},
     )  # fmt: skip
+
+
+def _utility_rewards(
+    utilities: Sequence[Utility], env: MarketEnvironment, money: float, episode: dict[str, Array]
+) -> Array:
+    """Return the rewards (T, N) of the episode that `env` has just played, from what was written down of it."""
+    views = np.concatenate([episode["states"], env.session.tables.state[None]])
+    mid = episode["marks"][:, 0] * env.config.tick_size / env.config.tick_size  # as `MarketEnvironment` reads it
+    each = [
+        episode_rewards(utility, money, episode["wealth"][:, seat], views[:, seat], mid)
+        for seat, utility in enumerate(utilities)
+    ]
+    return np.stack(each, axis=1)
 
 
 def run_session(session: BookSession, table: SeatedAgents, sums: Handle, paths: Handle, until: int) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from difffinance.data.verification import Replay, count_exact, count_exact_reference
+from difffinance.data.verification import Replay, count_exact_reference
 
 EMPTY = {-1: 9_999_999_999, 1: -9_999_999_999}
 
@@ -48,9 +48,10 @@ def simulate(rng: np.random.Generator, levels: int, steps: int, thickness: int) 
 
 def both(messages: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
     columns = [np.ascontiguousarray(messages[:, k]) for k in range(4)]
-    compiled = count_exact(*columns, np.asfortranarray(rows))
-    assert compiled == count_exact_reference(*columns, rows)
-    return compiled
+    replay = Replay(rows.shape[1] // 4)
+    replay.feed(*columns, np.ascontiguousarray(rows))
+    assert (replay.one_step, replay.resync) == count_exact_reference(*columns, rows)
+    return replay.one_step, replay.resync
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 5])

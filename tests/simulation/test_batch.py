@@ -7,6 +7,7 @@ from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.footprint import impact_bps
+from difffinance.market.utility import Cara, MeanVariance, Shortfall
 from difffinance.simulation.batch import simulate_batch
 from difffinance.simulation.episode import record_episode, record_in_python
 
@@ -32,6 +33,7 @@ def test_a_batch_is_the_step_api_to_the_bit(market, latency):
         for name in names:
             assert np.array_equal(batch.paths[name][e], getattr(episode, name)), name
         assert np.array_equal(batch.pnl[e], episode.wealth[-1] - episode.wealth[0])
+        assert np.array_equal(batch.rewards[e], batch.pnl[e])
         assert np.array_equal(batch.fees[e], episode.fees)
         assert np.allclose(batch.bought[e] - batch.sold[e], episode.inventory[-1])
         assert batch.trades[e] == len(episode.trades)
@@ -40,6 +42,24 @@ def test_a_batch_is_the_step_api_to_the_bit(market, latency):
         filled, mid = (episode.bought - episode.sold)[:, 2], episode.mid
         assert batch.impact_bps[e, 2] == pytest.approx(impact_bps(filled, mid[:-1], mid[1:]))
     assert np.abs(batch.inventory).max() > 0
+
+
+def test_rewards_by_utilities_are_those_of_the_step_api():
+    utilities = [Cara(2e-4, 0.5), MeanVariance(3.0), Shortfall(0.1, 2.0, quantity=4.0), Cara(), MeanVariance()]
+    env = MarketEnvironment(5, TIGHT, 3, kinds=KINDS, num_steps=60, rewards=utilities)
+    batch = simulate_batch(KINDS, market=TIGHT, episodes=2, num_steps=60, seed=3, rewards=utilities, paths=["rewards"])
+    assert set(batch.paths) == {"rewards"}
+    for e, streams in enumerate(agent_streams(3, 2, 5)):
+        agents = AgentFactory.create_population(KINDS)
+        for agent, rng in zip(agents, streams, strict=True):
+            agent.reset(rng)
+        expected = record_in_python(env, agents).rewards
+        assert np.array_equal(batch.paths["rewards"][e], expected)
+        assert np.allclose(batch.rewards[e], expected.sum(axis=0))
+    assert np.abs(batch.rewards[:, :3] - batch.pnl[:, :3]).min() > 0.0
+    assert np.allclose(batch.rewards[:, 3:], batch.pnl[:, 3:])
+    with pytest.raises(InputError, match="each of the 5 seats"):
+        simulate_batch(KINDS, episodes=1, rewards=utilities[:2])
 
 
 def test_a_recorded_episode_is_the_same_either_way():
