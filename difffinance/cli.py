@@ -1,5 +1,6 @@
 """The verbs as commands: parse, call one function, print what was read, written, and which verb comes next."""
 
+import contextlib
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ Seed = Annotated[int | None, typer.Option(help="of every random number; default 
 Json = Annotated[bool, typer.Option("--json", help="print exactly one JSON object on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing on standard error but errors")]
 
+_at_end = contextlib.ExitStack()  # whatever ends a command, the terminal is as it was before anything is said
+
 
 class Session:
     """What every verb needs: the words that are not overrides, the configuration, the lake, and a voice."""
@@ -52,6 +55,7 @@ class Session:
         self.lake = Lake(lake)
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
+        _at_end.callback(self.close)
 
     def say(self, text: str) -> None:
         """Print a line for the person at the terminal."""
@@ -199,6 +203,9 @@ def simulate(
     num_agents: Annotated[int, typer.Option(help="participants beside the background flow")] = 5,
     num_steps: Annotated[int, typer.Option(help="steps per episode")] = 500,
     episodes: Annotated[int, typer.Option(help="independent episodes")] = 1,
+    draws: Annotated[
+        int, typer.Option(help="of the cost law of market.symbol (mode law): each kind gets its 95% band")
+    ] = 0,
     preset: Preset = "default",
     lake: LakeDir = None,
     seed: Seed = None,
@@ -218,6 +225,8 @@ def simulate(
         episodes=episodes,
         seed=session.config.seed,
         checkpoint=checkpoint,
+        draws=draws,
+        calibration=session.config.calibration,
         lake=session.lake,
         progress=session.progress,
     )
@@ -353,17 +362,19 @@ def _flush_nowhere() -> None:
 
 def main() -> None:
     """Run the command line; exit 0 done, 2 wrong input or surroundings, 1 a defect, 130 or 143 stopped."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # small matrices: more threads only wait for each other, up to 30 times longer
     try:
-        code = app(args=_underscores_to_dashes(sys.argv[1:]), standalone_mode=False) or 0
+        with _at_end:
+            code = app(args=_underscores_to_dashes(sys.argv[1:]), standalone_mode=False) or 0
     except DiffFinanceError as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        code = 130
+    except SystemExit as stop:  # of `_stop`: the option parser raises errors of its own
+        print("Stopped. Nothing was left half-written.", file=sys.stderr)
+        code = stop.code
     except BrokenPipeError:
         _flush_nowhere()
         code = 0
@@ -377,8 +388,6 @@ def _option_error(error: Exception) -> int:
     if hasattr(error, "show") and hasattr(error, "exit_code"):
         error.show()
         return 2
-    if type(error).__name__ == "Abort":
-        return 130
     if isinstance(error, OSError):
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -180,7 +180,11 @@ def simulated(answer: dict[str, Any]) -> str:
     lines = [f"{answer['trades']:,} trades, {answer['violations']} rule violations, {answer['path']}"]
     for agent in answer["agents"]:
         se = "" if agent["pnl_se"] is None else f" +/- {agent['pnl_se']:,.0f}"
-        lines.append(f"  {agent['kind']:<13} profit {agent['pnl_mean']:>12,.0f}{se}")
+        band = agent.get("pnl_band95")
+        said = "" if band is None else f"  [{band[0]:,.0f}, {band[1]:,.0f}] over the law's error"
+        lines.append(f"  {agent['kind']:<13} profit {agent['pnl_mean']:>12,.0f}{se}{said}")
+    if "draws" in answer:
+        lines.append(f"  the same episodes under {answer['draws']} draws of {answer['cost_law']}")
     return "\n".join(lines)
 
 

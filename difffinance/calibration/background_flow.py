@@ -1,6 +1,9 @@
 """Fit the background flow models on random five-minute blocks of an order-book day."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 
 from difffinance.calibration.excitation import DECAYS, EventStream, Excitation, fit_excitation
 from difffinance.calibration.flow_tables import (
@@ -27,11 +30,11 @@ from difffinance.errors import RefusedFit
 from difffinance.market.fitted_flow import PARTIAL
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import GAPS, SPREADS
-from difffinance.records import Array, BookDay
+from difffinance.records import Array, BookDay, Instrument
 
 SESSION_SECONDS = 23_400.0
-_FEWEST_EVENTS = 2000
-_FAR = 1e6
+_FEWEST_EVENTS, _FEWEST_LEVELS = 2000, 5
+_FAR, _FINEST_LOT = 1e6, 1e-4
 _SPREAD_QUANTILES = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 0.95)
 _TAKE_QUANTILES, _GAP_QUANTILES = (0.06, 0.14, 0.25, 0.4, 0.6, 0.8), (0.4, 0.7, 0.9)
 VALUE_LEAN, VALUE_PULL, VALUE_FOLLOW = 0.5, 0.0003, 0.5
@@ -49,22 +52,46 @@ def calibrate_flow(
 ) -> FlowFit:
     """Return the fit on `blocks` (default: a random half of the day's five-minute blocks, drawn with `rng`).
 
-    Nothing of the other blocks enters. Refused below 2000 messages, or without market orders.
+    Nothing of the other blocks enters. Refused below 2000 messages or 5 levels, or without market orders: of one level
+    nobody knows what stands behind it, and the market that comes of it has a spread of a tick where the day has 15.
     """
-    visible = visible_day(day)
+    if day.levels < _FEWEST_LEVELS:
+        raise RefusedFit(
+            f"a background flow needs {_FEWEST_LEVELS} levels of the book, for what stands behind the best prices; the "
+            f"day of {day.instrument.symbol} has {day.levels}. Fetch the day with more levels."
+        )
+    visible, lot = visible_day(day), day.instrument.lot_size
     chosen = split_blocks(visible.blocks, rng)[0] if blocks is None else np.unique(blocks)
-    return fit_flow(visible, chosen, day.instrument.symbol, day.instrument.tick_size, session_seconds)
+    lots = replace(visible, quantity=np.rint(visible.quantity / lot), depth=np.rint(visible.depth / lot))
+    fit = fit_flow(lots, chosen, day.instrument, session_seconds)
+    return in_lots(fit, lot / market_lot(day))
 
 
-def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, session_seconds: float) -> FlowFit:
-    """Return the fit of all models on the given blocks."""
+def market_lot(day: BookDay) -> float:
+    """Return the lot of a market for the day's flow, units: the day's own or, of a coin, a 10,000th of an order."""
+    median = float(np.median(day.events.filter(pl.col("kind") == "new")["quantity"].to_numpy()))
+    return max(day.instrument.lot_size, 10.0 ** np.floor(np.log10(median * _FINEST_LOT)))
+
+
+def in_lots(fit: FlowFit, factor: float) -> FlowFit:
+    """Return the fit with quantities times `factor`, none below one lot."""
+    tables = {name: np.array(table) for name, table in fit.tables_by_name.items()}
+    for name in ("size", "take_size"):
+        tables[name] = np.maximum(np.rint(tables[name] * factor), 1.0) if factor != 1.0 else tables[name]
+    tables["queue_edges"] = tables["queue_edges"] * factor
+    tables["unit"][2] = max(tables["unit"][2] * factor, 1.0)
+    return replace(fit, tables_by_name={name: np.round(table, 10).tolist() for name, table in tables.items()})
+
+
+def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_seconds: float) -> FlowFit:
+    """Return the fit of all models on the given blocks; quantities are whole lots."""
     inside = np.isin(day.blocks, blocks)
     everything = market_rows(day)
     takes = everything[inside[everything]]
     if inside.sum() < _FEWEST_EVENTS or len(takes) < 50:
         raise RefusedFit(
-            f"a background flow needs {_FEWEST_EVENTS} messages and 50 market orders in its blocks; got "
-            f"{inside.sum()} and {len(takes)}."
+            f"a background flow needs {_FEWEST_EVENTS} messages and 50 market orders in its five-minute blocks; "
+            f"got {inside.sum()} and {len(takes)} in {len(blocks)} blocks, half of those of the day."
         )
     intraday = intraday_shape(day, blocks, session_seconds)
     edges = spread_edges(spread_before(day)[inside])
@@ -77,7 +104,7 @@ def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, sess
     source = day.kind.astype(int)
     source[takes[takes > 0][size < queue]] = PARTIAL
     stream, rows = event_stream(day, lives, takes, blocks, states, source, u)
-    found = fit_excitation(stream, exposure_by_age(day, lives, blocks, BLOCK_SECONDS), states.max() + 1)
+    found = fit_excitation(stream, exposure_by_age(day, lives, blocks, BLOCK_SECONDS), SPREADS * GAPS)
     requote = np.zeros(len(day.kind))
     requote[rows] = found.causes[:, 1 + 2 * LEAVE]
     stay, shift, stays = requote_tables(day, requote)
@@ -105,8 +132,8 @@ def fit_flow(day: VisibleDay, blocks: Array, symbol: str, tick_size: float, sess
     }
     tables |= state_tables(day, lives, takes, edges, tables["queue_edges"], blocks, u)
     return FlowFit(
-        symbol, intraday, learned.volatility * np.sqrt(session_seconds), VALUE_LEAN, VALUE_PULL,
-        float(np.median(day.mid[inside]) * tick_size),
+        instrument.symbol, intraday, learned.volatility * np.sqrt(session_seconds), VALUE_LEAN, VALUE_PULL,
+        float(np.median(day.mid[inside]) * instrument.tick_size),
         f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s, {inside.sum()} messages, "
         f"branching ratio {found.branching_ratio:.2f}",
         {name: np.round(table, 10).tolist() for name, table in tables.items()},

@@ -1,23 +1,29 @@
 """`simulate`: episodes of the market with a mixed population, their trajectories and what came of them."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from difffinance.agents.base import Agent
 from difffinance.agents.factory import AgentFactory, agent_streams, mixed_kinds
-from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.calibration.costs import load_costs
+from difffinance.config import AgentsConfig, CalibrationConfig, MarketConfig
 from difffinance.data.store import Lake, Progress, check_symbol, check_writable, no_progress
 from difffinance.errors import InputError
+from difffinance.market.costs import draw_cost_laws
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.footprint import impact_bps
-from difffinance.records import Array
+from difffinance.records import Array, CostLaw
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
 from difffinance.simulation.audit_law import find_law_violations
 from difffinance.simulation.episode import Episode, record_episode
+
+_DRAWS = 4  # stream of random numbers, as that of a backtest
 
 
 def simulate_market(
@@ -29,6 +35,8 @@ def simulate_market(
     episodes: int = 1,
     seed: int = 7,
     checkpoint: Path | None = None,
+    draws: int = 0,
+    calibration: CalibrationConfig | None = None,
     lake: Lake | None = None,
     run: str = "latest",
     progress: Progress = no_progress,
@@ -41,24 +49,30 @@ def simulate_market(
     `simulation.audit`, which replays the log with the plain Python book, not by the market's own refusals (those are
     in `refused`). `agent_steps_per_second` counts the decisions of agents and the market's answers. With `lake` the
     trajectories go to `trajectories/<run>.parquet`. `checkpoint` is the diffusion agent's; without it the shipped one.
+
+    With `draws` (mode `law`) the market is under the cost law of `market.symbol` (`calibration.costs.load_costs` with
+    `calibration`), and the same episodes are played again under each of so many draws of its error: `pnl_band95` and
+    `impact_bps_band95` of a kind are the central 95% of what they come to, `cost_law` says which law it is.
     """
     if episodes < 1:
         raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
+    if draws < 0 or draws == 1:
+        raise InputError(f"draws is {draws}. Allowed: 0 for none, or 2 or more.")
     check_symbol(run)
     if lake is not None:
         check_writable(lake.root)
     market, agents = market or MarketConfig(), agents or AgentsConfig()
     kinds = mixed_kinds(num_agents)
-    env = MarketEnvironment(num_agents, market, seed, agents=agents, kinds=kinds, num_steps=num_steps)
+    law = _cost_law(market, lake, calibration) if draws else None
+    seating: dict[str, Any] = {"agents": agents, "kinds": kinds, "num_steps": num_steps}
+    env = MarketEnvironment(num_agents, market, seed, **seating, cost_laws=() if law is None else (law,))
     market = env.config  # a venue's day is in it
     population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint, lake))
     played, frames, violations, refused, seconds = [], [], 0, dict[str, int](), 0.0
     for k, streams in enumerate(agent_streams(seed, episodes, num_agents)):
         progress("simulate", k, episodes)
-        for agent, rng in zip(population, streams, strict=True):
-            agent.reset(rng)
         start = time.perf_counter()
-        episode = record_episode(env, population)
+        episode = _play(env, population, streams)
         seconds += time.perf_counter() - start
         audit = find_law_violations if market.mode == "law" else find_violations
         violations += sum(audit(episode, market, agents).values())
@@ -67,14 +81,49 @@ def simulate_market(
         for reason, count in episode.refusals.items():
             refused[reason] = refused.get(reason, 0) + count
     progress("simulate", episodes, episodes)
-    return {
+    answer: dict[str, Any] = {
         "agents": [_summary(kind, played) for kind in dict.fromkeys(kinds)],
         "trades": sum(len(episode.trades) for episode in played),
-        "path": None if lake is None else str(_write(lake, run, pl.concat(frames), seed, market)),
+        "path": None,
         "agent_steps_per_second": num_agents * num_steps * episodes / seconds,
         "violations": violations,
         "refused": refused,
     }
+    if law is not None:
+        found = []
+        for k, drawn in enumerate(draw_cost_laws(law, np.random.default_rng([seed, _DRAWS]), draws)):
+            progress("draws", k, draws)
+            other = MarketEnvironment(num_agents, market, seed, **seating, cost_laws=(drawn,))
+            again = [_play(other, population, streams) for streams in agent_streams(seed, episodes, num_agents)]
+            found.append([_summary(row["kind"], again) for row in answer["agents"]])
+        progress("draws", draws, draws)
+        for row, drawn_rows in zip(answer["agents"], zip(*found, strict=True), strict=True):
+            row["pnl_band95"] = _band([r["pnl_mean"] for r in drawn_rows])
+            row["impact_bps_band95"] = _band([r["impact_bps"] for r in drawn_rows])
+        answer |= {"draws": draws, "cost_law": str(law)}
+    if lake is not None:
+        answer["path"] = str(_write(lake, run, pl.concat(frames), seed, market))
+    return answer
+
+
+def _cost_law(market: MarketConfig, lake: Lake | None, calibration: CalibrationConfig | None) -> CostLaw:
+    if market.mode != "law":
+        raise InputError(
+            "draws are of a cost law, and in a book impact is what happens. Allowed: market.mode=law, or no draws."
+        )
+    return load_costs(market.symbol, lake=lake, config=calibration)
+
+
+def _play(env: MarketEnvironment, population: list[Agent], streams: Sequence[np.random.Generator]) -> Episode:
+    """Play the next episode of a market with agents that begin it afresh."""
+    for agent, rng in zip(population, streams, strict=True):
+        agent.reset(rng)
+    return record_episode(env, population)
+
+
+def _band(values: list[float | None]) -> list[float] | None:
+    told = [value for value in values if value is not None]
+    return [float(edge) for edge in np.quantile(told, [0.025, 0.975])] if len(told) > 1 else None
 
 
 def _model(checkpoint: Path | None, lake: Lake | None) -> Any:

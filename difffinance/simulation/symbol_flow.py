@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from difffinance.calibration.background_flow import calibrate_flow, split_blocks
+from difffinance.calibration.background_flow import calibrate_flow, market_lot, split_blocks
 from difffinance.calibration.visible_day import visible_day
 from difffinance.config import MarketConfig
 from difffinance.data.loading import load_book
 from difffinance.data.store import Lake, sha256_of, write_json
 from difffinance.errors import InputError
 from difffinance.market.flow_fits import FlowFit, flow_fit_to_json
+from difffinance.records import BookDay
 from difffinance.simulation.flow_matching import match_flow
 
 _TRAINING, _FIT = 0, 1  # streams of random numbers
@@ -29,7 +30,7 @@ def fit_symbol_flow(symbol: str, *, lake: Lake, seed: int = 7, rounds: int = 0) 
     day = load_book(symbol, lake=lake)
     blocks = split_blocks(visible_day(day).blocks, np.random.default_rng([seed, _TRAINING]))[0]
     fit = calibrate_flow(day, np.random.default_rng([seed, _FIT]), blocks=blocks)
-    market = market_of(fit, day.instrument.tick_size)
+    market = market_of(fit, day)
     if rounds:
         fit = match_flow(fit, day, blocks, MarketConfig(price_limit=None, **market), rounds=rounds)
     path = lake.folder("fits") / f"flow_{symbol}.json"
@@ -45,7 +46,11 @@ def fit_symbol_flow(symbol: str, *, lake: Lake, seed: int = 7, rounds: int = 0) 
     return {**written, "path": str(path), "manifest": str(manifest)}
 
 
-def market_of(fit: FlowFit, tick_size: float) -> dict[str, Any]:
-    """Return the settings of a market whose ticks and prices are those of the fitted day."""
-    return {"symbol": fit.symbol, "flow_model": "fitted", "start_price": round(fit.start_price / tick_size) * tick_size,
-            "tick_size": tick_size}  # fmt: skip
+def market_of(fit: FlowFit, day: BookDay) -> dict[str, Any]:
+    """Return the settings of a market whose ticks, lots and prices are those of the fitted day."""
+    tick = day.instrument.tick_size
+    price = round(round(fit.start_price / tick) * tick, 10)  # as it is written, 572.16 and not 572.1600000000001
+    return {
+        "symbol": fit.symbol, "flow_model": "fitted", "start_price": price, "tick_size": tick,
+        "lot_size": market_lot(day),
+    }  # fmt: skip

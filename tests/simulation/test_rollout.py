@@ -5,11 +5,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from difffinance.agents.factory import AgentFactory
+from difffinance.agents.factory import AgentFactory, agent_streams, mixed_kinds
+from difffinance.calibration.costs import load_costs
 from difffinance.config import AgentsConfig, MarketConfig, load_config
 from difffinance.diffusion.checkpoint import save_model
 from difffinance.diffusion.model import MarketDiffusionModel
 from difffinance.errors import CheckpointError, InputError
+from difffinance.market.costs import draw_cost_laws
 from difffinance.market.environment import MarketEnvironment
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
@@ -71,6 +73,31 @@ def test_episode_agrees_with_itself(episode):
     assert episode.depth.shape == (61, 2, 5, 2)
     assert episode.trades["seconds"].is_sorted()
     assert set(episode.trades["side"].unique()) == {-1, 1}
+
+
+def test_draws_of_the_cost_law_give_each_kind_its_band(lake):
+    small = {"market": MarketConfig(mode="law"), "num_agents": 2, "num_steps": 40, "episodes": 2, "seed": 3}
+    answer = simulate_market(**small, draws=5, lake=lake)
+    plain = simulate_market(**small, lake=lake, run="plain")
+    assert answer["draws"] == 5 and "Almgren" in answer["cost_law"] and "draws" not in plain
+    law, found = load_costs("SYNTH", lake=lake), []
+    for drawn in [law, *draw_cost_laws(law, np.random.default_rng([3, 4]), 5)]:
+        env = MarketEnvironment(2, small["market"], 3, kinds=mixed_kinds(2), num_steps=40, cost_laws=(drawn,))
+        population, pnl = AgentFactory.create_population(mixed_kinds(2)), []
+        for streams in agent_streams(3, 2, 2):
+            for agent, rng in zip(population, streams, strict=True):
+                agent.reset(rng)
+            wealth = record_episode(env, population).wealth[:, 1]
+            pnl.append(wealth[-1] - wealth[0])
+        found.append(np.mean(pnl))
+    speculator = answer["agents"][1]
+    assert speculator["kind"] == "speculator" and speculator["pnl_mean"] == pytest.approx(found[0])
+    assert speculator["pnl_band95"] == pytest.approx(np.quantile(found[1:], [0.025, 0.975]))
+    assert speculator["pnl_band95"][0] < speculator["pnl_band95"][1]
+    assert answer["agents"][0]["impact_bps_band95"] is None  # without a book nobody trades with a maker
+    for bad in ({"draws": 1}, {"draws": 5, "market": MarketConfig()}):
+        with pytest.raises(InputError, match="Allowed"):
+            simulate_market(**(small | bad))
 
 
 def test_answer_and_table_of_simulate(lake):
