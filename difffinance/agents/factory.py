@@ -4,10 +4,12 @@ A new kind is one file, one line in `REGISTRY` and one in `market.observation.PA
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from difffinance.agents.base import Agent
 from difffinance.errors import InputError
@@ -79,13 +81,40 @@ class AgentFactory:
         return AgentFactory.create_population(mixed_kinds(num_agents), seed=seed, model=model)
 
 
+_WORDS = 4  # of 64 bits: what a PCG64 begins with
+
+
 def agent_streams(seed: int, episodes: int, seats: int) -> Iterator[list[np.random.Generator]]:
     """Yield the generators of the agents, episode by episode; none of them is one of the market's of this seed.
 
-    A market of `seed` draws from what `SeedSequence(seed)` spawns; these come of other entropy.
+    A market of `seed` draws from what `SeedSequence(seed)` spawns; these come of other entropy. One sequence gives
+    the words of all seats of an episode: one for each of them would cost as much as a hundred steps of the market.
     """
-    for episode in np.random.SeedSequence((seed, 1)).spawn(episodes):
-        yield [np.random.default_rng(stream) for stream in episode.spawn(seats)]
+    for k in range(episodes):
+        words = np.random.SeedSequence((seed, 1), spawn_key=(k,)).generate_state(_WORDS * seats, np.uint64)
+        seeds: Any = [_Seed(row) for row in words.reshape(seats, _WORDS)]  # numpy's types know no such seeds
+        yield [np.random.Generator(np.random.PCG64(one)) for one in seeds]
+
+
+class _Seed(ISpawnableSeedSequence):
+    """The words that a generator begins with; children come of them as of any entropy."""
+
+    def __init__(self, words: np.ndarray) -> None:
+        self._words = words
+
+    @cached_property
+    def _sequence(self) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self._words.tolist())
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """Return the words themselves where they are what is asked for."""
+        if (n_words, np.dtype(dtype)) == (_WORDS, np.uint64):
+            return self._words
+        return self._sequence.generate_state(n_words, dtype)
+
+    def spawn(self, n_children: int) -> list[Any]:
+        """Return independent sequences."""
+        return self._sequence.spawn(n_children)
 
 
 def counted_kinds(kinds: Sequence[str] | Mapping[str, int]) -> list[str]:

@@ -111,7 +111,7 @@ class BookSession:
                 np.zeros((2, LEVELS, 2), np.int64), np.zeros(n), *pools(),
             ),
             pools=np.array([KINDS.index(PARTICIPANTS[k].pool) for k in kinds]),
-            shown=np.array([_SIGNALS[PARTICIPANTS[k].signal] for k in kinds]),
+            shown=np.array([_SIGNALS[PARTICIPANTS[k].signal] for k in kinds]), watching=np.ones(n, np.bool_),
             delay=delay, late=latency % config.step_seconds, settings=np.array(settings, float),
             progress=np.zeros(4, np.int64), scale=np.zeros(9),
             signals=np.zeros(n), estimate=np.zeros(1), rewards=np.zeros(n), actions=self.actions, valid=self.valid,

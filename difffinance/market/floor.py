@@ -7,7 +7,7 @@ the accounts.
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.compiled import lean_kernel, sealed
+from difffinance.market.compiled import lean_kernel, prefetch, sealed
 from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.matching import (
     CANCEL,
@@ -25,6 +25,7 @@ from difffinance.market.settlement import (
     BOUGHT_VALUE,
     BUY_FEE,
     CAPITAL,
+    COUNTS,
     EVENT,
     EVENTS,
     LAST_ASK,
@@ -47,6 +48,8 @@ from difffinance.market.settlement import (
     SOLD_VALUE,
     SUBMIT,
     T_PLUS_ONE,
+    TAKEN,
+    TRADED,
     WITHDRAW,
     Floor,
     address_of_floor,
@@ -78,6 +81,7 @@ __all__ = [
     "BOUGHT_VALUE",
     "BUY_FEE",
     "CAPITAL",
+    "COUNTS",
     "EVENT",
     "EVENTS",
     "LAST_ASK",
@@ -97,6 +101,8 @@ __all__ = [
     "SELL_FEE",
     "SOLD",
     "SOLD_VALUE",
+    "TAKEN",
+    "TRADED",
     "T_PLUS_ONE",
     "Floor",
     "act",
@@ -108,6 +114,8 @@ __all__ = [
     "withdraw",
     "write",
 ]  # fmt: skip
+
+_AHEAD = 16  # orders
 
 
 @lean_kernel
@@ -154,6 +162,7 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
             price, quantity = fitted(floor.rules, side, price, quantity)
     first, order_id = floor.top[FILLS], floor.counts[NEXT_ID]
     floor.counts[NEXT_ID] += 1
+    prefetch(floor.orders, order_id + _AHEAD)  # memory that no order was in yet
     if owner < seats and quantity > 0:
         code = refusal(floor, owner, kind, side, price, quantity)
     if active and code == reasons.OK:

@@ -24,7 +24,6 @@ from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, wit
 from difffinance.market.flow_fits import FlowFit, load_flow_fit
 from difffinance.market.flow_state import (
     CANCEL_RATE,
-    FARTHEST,
     INSIDE,
     INSIDE_CHANCE,
     INTRADAY,
@@ -32,6 +31,8 @@ from difffinance.market.flow_state import (
     KNOWN_MID,
     KNOWN_SPREAD,
     LEAN,
+    LEVEL,
+    LEVEL_UNTIL,
     LIMIT_RATE,
     LOG_MID,
     LOG_VALUE,
@@ -44,12 +45,11 @@ from difffinance.market.flow_state import (
     QUEUE_SIZED,
     REFILL,
     RUN,
-    SCALE,
     SIZE_LOG,
     SIZE_SD,
     SWEEP,
     TABLES,
-    TAIL,
+    UNSEEN,
     VALUE_SD,
     Flow,
     activity,
@@ -87,19 +87,22 @@ def run_until(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
 def run_zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
     """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
     clock, p = flow.clock, flow.p
+    new_rate = p[MARKET_RATE] + p[LIMIT_RATE]
     while True:
         if not roomy(floor, 1) or flow.live_count[0] + 1 >= len(flow.live):
             return False
-        new_rate, level = p[MARKET_RATE] + p[LIMIT_RATE], activity(p, clock[NOW])
-        total = level * (new_rate + p[CANCEL_RATE] * flow.live_count[0])
-        wait = rng.exponential() / total
+        if clock[NOW] >= clock[LEVEL_UNTIL]:
+            clock[LEVEL], clock[LEVEL_UNTIL] = activity(p, clock[NOW]), clock[NOW] + 1.0
+        total = new_rate + p[CANCEL_RATE] * flow.live_count[0]
+        wait = rng.exponential() / (clock[LEVEL] * total)
         passed = min(wait, until - clock[NOW])
-        clock[LOG_VALUE] += p[VALUE_SD] * np.sqrt(passed) * rng.standard_normal()
+        clock[UNSEEN] += passed
         clock[NOW] += passed
         if passed < wait:
+            move_value(clock, p, rng)
             return True
         ts = np.int64(np.floor(clock[NOW] * 1e9))
-        draw = rng.random() * total / level
+        draw = rng.random() * total
         if draw < p[MARKET_RATE]:
             market_order(floor, flow, rng, ts, owner)
         elif draw < new_rate:
@@ -108,9 +111,17 @@ def run_zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-un
             cancellation(floor, flow, rng, ts)
 
 
+@inlined
+def move_value(clock, p, rng):  # type: ignore[no-untyped-def]
+    """Draw how the value moved since somebody last looked at it."""
+    clock[LOG_VALUE] += p[VALUE_SD] * np.sqrt(clock[UNSEEN]) * rng.standard_normal()
+    clock[UNSEEN] = 0.0
+
+
 @lean_kernel
-def value_gap(clock, mid):  # type: ignore[no-untyped-def]
+def value_gap(clock, p, rng, mid):  # type: ignore[no-untyped-def]
     """Return the log of the value over the mid (ticks). Most messages leave the mid where it was."""
+    move_value(clock, p, rng)
     if mid != clock[KNOWN_MID]:
         clock[KNOWN_MID], clock[LOG_MID] = mid, np.log(mid)
     return clock[LOG_VALUE] - clock[LOG_MID]
@@ -131,16 +142,15 @@ def near_tanh(x):  # type: ignore[no-untyped-def]
     return x * (135135.0 + y * (17325.0 + y * (378.0 + y))) / (135135.0 + y * (62370.0 + y * (3150.0 + y * 28.0)))
 
 
-@lean_kernel
-def buys_limit(p, gap, thin, draw):  # type: ignore[no-untyped-def]
-    """Return whether a limit order buys, from a draw in [0, 1): more often below the value and where bids are thin.
+@inlined
+def buys(x, lean, thin, draw):  # type: ignore[no-untyped-def]
+    """Return whether a draw in [0, 1) is below 1/2 + (lean tanh(x) + thin) / 2.
 
     The tanh itself costs as much as matching the order: it is asked for only where a near one does not decide.
     """
-    x = gap / p[PULL]
-    edge = 0.5 + 0.5 * (p[LEAN] * near_tanh(x) + p[REFILL] * thin)
-    if abs(x) > 2.0 or abs(draw - edge) < 1e-7:
-        edge = 0.5 + 0.5 * (p[LEAN] * np.tanh(x) + p[REFILL] * thin)
+    edge = 0.5 + 0.5 * (lean * near_tanh(min(max(x, -2.0), 2.0)) + thin)
+    if abs(draw - edge) < (1e-7 if abs(x) <= 2.0 else 0.02):  # tanh(2) is 0.964
+        edge = 0.5 + 0.5 * (lean * np.tanh(x) + thin)
     return draw < edge
 
 
@@ -150,13 +160,25 @@ def draw_size(p, rng):  # type: ignore[no-untyped-def]
     return max(np.int64(np.exp(p[SIZE_LOG] + p[SIZE_SD] * rng.standard_normal()) + 0.5), np.int64(1))
 
 
+@inlined
+def draw_distance(flow, draw):  # type: ignore[no-untyped-def]
+    """Return the whole part of scale (draw^(-1/tail) - 1) ticks, at most the farthest, from a draw in (0, 1].
+
+    The power costs as much as matching the order: `distance_edges` holds where the whole part changes.
+    """
+    edges, k = flow.distance_edges, flow.distance_guide[int(draw * (len(flow.distance_guide) - 1))]
+    while draw <= edges[k]:
+        k += 1
+    return k
+
+
 @lean_kernel
 def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     """Send the next child of one of the split orders."""
     p, parent = flow.p, flow.parents[int(rng.random() * len(flow.parents))]
     if parent[1] == 0:
-        gap = value_gap(flow.clock, floor.marks[MID])
-        parent[0] = 1 if rng.random() < 0.5 + 0.5 * np.tanh(gap / p[PULL]) else -1
+        gap = value_gap(flow.clock, p, rng, floor.marks[MID])
+        parent[0] = 1 if buys(gap / p[PULL], 1.0, 0.0, rng.random()) else -1
         parent[1] = min(np.ceil((1.0 - rng.random()) ** (-1.0 / p[MEMORY])), _LONGEST)
     parent[1] -= 1
     side, top = parent[0], floor.top
@@ -184,19 +206,22 @@ def shown(floor, side, best, levels):  # type: ignore[no-untyped-def]
 
 @lean_kernel
 def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
-    """Place one limit order; a price beyond the daily limits is not sent."""
+    """Place one limit order, more often a bid below the value and where bids are thin.
+
+    A price beyond the daily limits is not sent.
+    """
     p, top, marks = flow.p, floor.top, floor.marks
-    buys, sells = floor.resting[owner]
-    thin = (sells - buys) / max(buys + sells, 1)
-    side = 1 if buys_limit(p, value_gap(flow.clock, marks[MID]), thin, rng.random()) else -1
+    bids, asks = floor.resting[owner]
+    thin = p[REFILL] * (asks - bids) / max(bids + asks, 1)
+    gap = value_gap(flow.clock, p, rng, marks[MID])
+    side = 1 if buys(gap / p[PULL], p[LEAN], thin, rng.random()) else -1
     quantity = draw_size(p, rng)
     spread = marks[LAST_ASK] - marks[LAST_BID]
     own = marks[LAST_BID] if side > 0 else marks[LAST_ASK]
     if rng.random() < inside_chance(flow.clock, p, spread):
         price = own + side * (1 + int(rng.random() * (spread - 1)))
     else:
-        distance = p[SCALE] * ((1.0 - rng.random()) ** (-1.0 / p[TAIL]) - 1.0)
-        price = own - side * min(np.floor(distance), p[FARTHEST])
+        price = own - side * draw_distance(flow, 1.0 - rng.random())
     price = int(price)
     if price < max(top[LOW], 1) or price > top[HIGH] or not 0 <= price - top[BASE] < top[WIDTH]:
         return
@@ -262,9 +287,21 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
         tables = fit.tables(config)
         p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
         p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
+    edges, guide = distances(config)
     return Flow(
-        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0] + [0.0] * MEMORIES),
+        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf, 0.0] + [0.0] * MEMORIES),
         np.zeros((config.flow.parents, 2), np.int64),
         np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
-        _SEALED[config.flow_model],
+        edges, guide, _SEALED[config.flow_model],
     )  # fmt: skip
+
+
+def distances(config: MarketConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return the draws at which the distance of a limit order comes to 1, 2, ... ticks, and where to look first.
+
+    The last edge is below every draw. Cell i of the guide has the distance of the largest draw in it.
+    """
+    f, cells = config.flow, 1024
+    edges = np.append((1.0 + np.arange(1, f.placement_max + 1) / f.placement_scale) ** -f.placement_tail, -1.0)
+    largest = np.minimum(np.arange(1, cells + 2) / cells, 1.0)
+    return edges, np.searchsorted(-edges, -largest, side="right").astype(np.int64)

@@ -9,9 +9,11 @@ from difffinance.market.compiled import inlined, lean_kernel
 from difffinance.market.handles import addressed, handle_type
 
 # Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns); a mid in
-# ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for; then the
-# means of past signs of market orders, each with its own memory, from which the next sign is predicted.
-NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE, SIGNS = range(8)
+# ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for; the
+# activity and until when it holds; seconds for which the value's move is not drawn yet; then the means of past signs of
+# market orders, each with its own memory, from which the next sign is predicted.
+(NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE, LEVEL, LEVEL_UNTIL, UNSEEN,
+ SIGNS) = range(11)  # fmt: skip
 MEMORIES = 3
 # Places in `p`, the parameters; from INTRADAY on they concern every model.
 (MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
@@ -75,6 +77,8 @@ class Flow(NamedTuple):
     agenda: Any  # (H,) binary heap of `ITEM`, earliest first
     due: Any  # (1,) items in it
     tables: Any  # (1,) `TABLES`
+    distance_edges: Any  # (F + 1,) and where in it to look first, (cells + 1,): see `flow.draw_distance`
+    distance_guide: Any
     run: Any  # the sealed kernel of the model
 
 
@@ -83,7 +87,8 @@ RUN = types.boolean(types.int64, types.int64, types.npy_rng, types.float64, type
 _WHOLE, _REAL = np.dtype(np.int64), np.dtype(float)
 _FLOW = handle_type("Flow", (
     ("clock", _REAL, 1), ("parents", _WHOLE, 2), ("live", _WHOLE, 1), ("live_count", _WHOLE, 1), ("p", _REAL, 1),
-    ("agenda", ITEM, 1), ("due", _WHOLE, 1), ("tables", TABLES, 1), ("run", types.FunctionType(RUN), -1),
+    ("agenda", ITEM, 1), ("due", _WHOLE, 1), ("tables", TABLES, 1),
+    ("distance_edges", _REAL, 1), ("distance_guide", _WHOLE, 1), ("run", types.FunctionType(RUN), -1),
 ))  # fmt: skip
 flow_at, address_of_flow = addressed(_FLOW)
 

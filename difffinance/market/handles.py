@@ -10,7 +10,7 @@ Fields: C-contiguous arrays, generators, compiled policies and sealed kernels, h
 
 import copy
 import ctypes
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numba
@@ -189,10 +189,15 @@ def _field(value: Any) -> tuple[Any, list[int]]:
     if isinstance(value, np.random.Generator):
         return types.npy_rng, _generator_words(value)
     if isinstance(value, Dispatcher):
-        signature = getattr(value, "signature", POLICY_SIGNATURE)
-        addresses = _get_wrapper_address(value, signature), id(value), _get_jit_address(value, signature)
-        return types.FunctionType(signature), list(addresses)
+        return _function(value)
     raise TypeError(f"a handle cannot hold {type(value).__name__}.")
+
+
+@cache
+def _function(value: Dispatcher) -> tuple[Any, list[int]]:
+    signature = getattr(value, "signature", POLICY_SIGNATURE)
+    addresses = _get_wrapper_address(value, signature), id(value), _get_jit_address(value, signature)
+    return types.FunctionType(signature), list(addresses)
 
 
 def _words_of(name: str, kind: Any, before: Any, value: Any) -> list[int]:

@@ -7,14 +7,16 @@ from functools import lru_cache
 import numpy as np
 
 from difffinance.config import MarketConfig
-from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, submit
-from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW
+from difffinance.market.compiled import lean_kernel
+from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, TRADED, submit
+from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, run_until
 from difffinance.market.matching import MARKET
 from difffinance.market.rules import session_rules
+from difffinance.market.steps import clear_step
 from difffinance.market.venue import Venue
 
 WARM_UP_SECONDS = 900.0
-_STEPS, _PROBES = 1500, 200
+_STEPS, _PROBES = 8000, 200
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,13 @@ def measure_flow(config: MarketConfig) -> FlowScale:
 def _measure(free: MarketConfig) -> FlowScale:
     rng = np.random.default_rng(20200102)
     venue = _warm_venue(free, rng)
-    mids, gaps, volumes = np.empty(_STEPS + 1), np.empty(_STEPS), np.empty(_STEPS)
-    mids[0] = venue.floor.marks[MID]
-    for k in range(_STEPS):
-        gaps[k] = venue.flow.clock[LOG_VALUE] - np.log(mids[k])
-        _step(venue, rng, free.step_seconds)
-        mids[k + 1], volumes[k] = venue.floor.marks[MID], venue.floor.tally[-1, BOUGHT]
+    seen, done = np.empty((_STEPS + 1, 3)), 0
+    while done < len(seen):
+        done = watch(venue.floor_handle, venue.flow_handle, rng, free.step_seconds, seen, done)
+        venue.make_room(1024)
+    mids, gaps = seen[:, 0], (seen[:, 1] - np.log(seen[:, 0]))[:-1]
     returns = np.diff(np.log(mids))
-    volume: float = max(float(volumes.mean()), 1.0)
+    volume: float = max(float(seen[1:, 2].mean()), 1.0)
     # A flow that never moves the price still needs a unit: a tenth of a tick.
     sigma: float = max(float(returns.std()), 0.1 / float(mids.mean()))
     gaps -= gaps.mean()
@@ -67,6 +68,17 @@ def _measure(free: MarketConfig) -> FlowScale:
     half, whole, moved = np.maximum(probes.mean(axis=0) / (sigma * mids.mean()), 0.0).tolist()
     exponent = float(np.log2(whole / half)) if half > 0 else 1.0
     return FlowScale(volume, sigma, reversion, whole, exponent, moved)
+
+
+@lean_kernel
+def watch(floor, flow, rng, seconds, seen, start):  # type: ignore[no-untyped-def]
+    """Let steps pass and write mid (ticks), log of the value and lots traded after each; return how far it came."""
+    for k in range(start, len(seen)):
+        if not run_until(floor, flow, rng, WARM_UP_SECONDS + (k + 1) * seconds, len(floor.own_count)):
+            return k
+        seen[k, 0], seen[k, 1], seen[k, 2] = floor.marks[MID], flow.clock[LOG_VALUE], floor.counts[TRADED]
+        clear_step(floor)
+    return len(seen)
 
 
 def _warm_venue(free: MarketConfig, rng: np.random.Generator) -> Venue:

@@ -38,10 +38,11 @@ MIN_POSITION, MAX_POSITION, MAX_ORDER, MAX_OPEN, MAX_RESTING, T_PLUS_ONE = range
 BUY_FEE, SELL_FEE, LEVERAGE, CAPITAL, MONEY = range(5)
 # Columns of `tally`, lots and ticks times lots of the step.
 BOUGHT, SOLD, PASSIVE, BOUGHT_VALUE, SOLD_VALUE, ASKED = range(6)
-# Places in `marks`: mid and last best prices in ticks; in `counts`: events written, next order id,
-# orders of seats refused in the step.
+# Places in `marks`: mid and last best prices in ticks; in `counts`: events written, next order id, orders of seats
+# refused in the step, lots traded in it and those of buying takers less those of selling ones.
 MID, LAST_BID, LAST_ASK = range(3)
-EVENTS, NEXT_ID, REFUSED = range(3)
+EVENTS, NEXT_ID, REFUSED, TRADED, TAKEN = range(5)
+COUNTS = 5
 # Kind of the log row of a change of phase: `code` is the new phase, price and `done` those of its call auction.
 PHASE_CHANGE: Any = np.int64(100)
 NONE: Any = np.int64(0)  # no price, or the whole quantity
@@ -137,8 +138,10 @@ def settle(floor, start, side):  # type: ignore[no-untyped-def]
             floor.resting[buyer, 0] -= quantity
         if side >= 0 and orders[sell].form != WAITING:
             floor.resting[seller, 1] -= quantity
+        floor.counts[TRADED] += quantity
         if side != 0:
             floor.tally[seller if side > 0 else buyer, PASSIVE] += quantity
+            floor.counts[TAKEN] += side * quantity
         floor.cash[buyer] -= value
         floor.cash[seller] += value
         floor.inventory[buyer] += quantity

@@ -10,7 +10,7 @@ import numpy as np
 from numba.np.random.random_methods import random_interval
 
 from difffinance.market.compiled import lean_kernel
-from difffinance.market.floor import EVENTS, MID, REFUSED, act_all, carry_on, mark, roomy
+from difffinance.market.floor import EVENTS, MID, REFUSED, TAKEN, TRADED, act_all, carry_on, mark, roomy
 from difffinance.market.flow import LOG_VALUE, activity, run_until
 from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.supervision import ACTIVE
@@ -50,6 +50,7 @@ class Market(NamedTuple):
     tables: Any
     pools: Any  # (N,) pool of each seat
     shown: Any  # (N,) signal of each seat
+    watching: Any  # (N,) whether the opponents table of a seat is filled
     delay: Any  # (N,) whole steps that orders are on their way
     late: Any  # (N,) seconds, what is left of their way
     settings: Any
@@ -60,7 +61,7 @@ class Market(NamedTuple):
     rewards: Any  # (N,) quote currency
     actions: Any  # (N, 10) decided for this step
     valid: Any  # (N,)
-    sent: Any  # (D, N, 10) on their way; row k arrives k steps from now
+    sent: Any  # (D, N, 10) on their way; row k arrives k steps from now (of one row: those of `actions`, not copied)
     sent_valid: Any  # (D, N)
     sent_at: Any  # (D, N, 2) step volume and mid that the seat knew when it decided
     turn: Any  # (N,) order of arrival
@@ -91,7 +92,7 @@ def look(market):  # type: ignore[no-untyped-def]
             market.signals[seat] = (gap + s[PRIVATE_NOISE] * private) * reversion
         elif shown == PUBLIC_SIGNAL:
             market.signals[seat] = (gap + s[PUBLIC_NOISE] * estimate[0]) * reversion
-    observe(floor, market.history, market.pools, market.signals, scale, market.tables)
+    observe(floor, market.history, market.pools, market.watching, market.signals, scale, market.tables)
 
 
 @lean_kernel
@@ -106,7 +107,7 @@ def open_market(market, seconds):  # type: ignore[no-untyped-def]
 @lean_kernel
 def clear_step(floor):  # type: ignore[no-untyped-def]
     """Forget the log and the tally of the last step."""
-    floor.counts[EVENTS] = floor.top[FILLS] = 0
+    floor.counts[EVENTS] = floor.counts[TRADED] = floor.counts[TAKEN] = floor.top[FILLS] = 0
     for seat in range(len(floor.tally)):
         fill_row(floor.tally[seat], 0)
     if floor.counts[REFUSED] > 0:
@@ -140,8 +141,9 @@ def begin(market):  # type: ignore[no-untyped-def]
     turn, late = market.turn, market.late
     for seat in range(len(market.pools)):
         row = market.delay[seat]
-        copy_row(market.sent[row, seat], market.actions[seat])
-        market.sent_valid[row, seat] = market.valid[seat]
+        if len(market.sent) > 1:
+            copy_row(market.sent[row, seat], market.actions[seat])
+            market.sent_valid[row, seat] = market.valid[seat]
         market.sent_at[row, seat, 0], market.sent_at[row, seat, 1] = market.scale[UNIT], market.floor.marks[MID]
     draw_turn(market.rng_turn, turn)
     # By time of arrival, and in the drawn order among equals (insertion keeps it).
@@ -152,6 +154,18 @@ def begin(market):  # type: ignore[no-untyped-def]
             at -= 1
         turn[at] = seat
     market.progress[UNDER_WAY], market.progress[ARRIVED], market.progress[REACHED] = 1, 0, 0
+
+
+@lean_kernel
+def come_nearer(market):  # type: ignore[no-untyped-def]
+    """Move the decisions that are on their way one step nearer."""
+    last = len(market.sent) - 1
+    for k in range(last):
+        copy_row(market.sent_valid[k], market.sent_valid[k + 1])
+        for seat in range(len(market.pools)):
+            copy_row(market.sent[k, seat], market.sent[k + 1, seat])
+            copy_row(market.sent_at[k, seat], market.sent_at[k + 1, seat])
+    fill_row(market.sent_valid[last], False)
 
 
 @lean_kernel
@@ -175,22 +189,19 @@ def advance(market):  # type: ignore[no-untyped-def]
             progress[REACHED] = last
         if not covered(market) or not roomy(floor, messages):
             return False
-        act_all(
-            floor, np.int64(np.rint((now + late) * 1e9)), market.sent[0], turn[first:last],
-            market.sent_valid[0], market.sent_at[0],
-        )  # fmt: skip
+        ts = np.int64(np.rint((now + late) * 1e9))
+        if len(market.sent) > 1:
+            act_all(floor, ts, market.sent[0], turn[first:last], market.sent_valid[0], market.sent_at[0])
+        else:  # nobody's orders take a whole step: they are those of now
+            act_all(floor, ts, market.actions, turn[first:last], market.valid, market.sent_at[0])
         progress[ARRIVED] = last
     end = (progress[STEP] + 1) * seconds
     if not run_until(floor, market.flow, market.rng_flow, end, seats):
         return False
     if floor.rules[ACTIVE]:
         carry_on(floor, np.int64(np.floor(end * 1e9)))
-    for k in range(1, len(market.sent)):
-        copy_row(market.sent_valid[k - 1], market.sent_valid[k])
-        for seat in range(seats):
-            copy_row(market.sent[k - 1, seat], market.sent[k, seat])
-            copy_row(market.sent_at[k - 1, seat], market.sent_at[k, seat])
-    fill_row(market.sent_valid[len(market.sent) - 1], False)
+    if len(market.sent) > 1:
+        come_nearer(market)
     remember(floor, market.history)
     progress[STEP] += 1
     progress[UNDER_WAY] = 0

@@ -8,7 +8,20 @@ from difffinance.config import MarketConfig
 from difffinance.market import reasons
 from difffinance.market.enforcement import supervise
 from difffinance.market.engine import Book
-from difffinance.market.floor import CAPITAL, EVENT, EVENTS, MID, NEXT_ID, REFUSED, SEALED, Floor, roomy
+from difffinance.market.floor import (
+    CAPITAL,
+    COUNTS,
+    EVENT,
+    EVENTS,
+    MID,
+    NEXT_ID,
+    REFUSED,
+    SEALED,
+    TAKEN,
+    TRADED,
+    Floor,
+    roomy,
+)
 from difffinance.market.flow import new_flow, run_until
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import Flow
@@ -49,7 +62,7 @@ class Venue:
         self.accounts = _accounts(config, rules, capital, inventory, start)
         self.accounts |= supervise(config) | SEALED
         self.accounts["events"] = np.zeros(4096, EVENT)
-        self.accounts["counts"] = np.zeros(3, np.int64)
+        self.accounts["counts"] = np.zeros(COUNTS, np.int64)
         self.accounts["marks"] = np.array([start, np.ceil(start) - 1, np.floor(start) + 1])
         self.flow = new_flow(config, start, self.reach, fit)
         self.floor = self._floor()
@@ -61,7 +74,7 @@ class Venue:
     def restart(self) -> None:
         """Go back to before the first message; arrays keep the room that they have grown to."""
         book, floor, used = self.book, self.floor, int(self.floor.counts[NEXT_ID])
-        for array in (floor.orders, floor.reserves, floor.paid_on):
+        for array in (floor.orders, floor.paid_on):  # nobody here sends icebergs: reserves are untouched
             array[:used].view(np.uint8).fill(0)
         if book.levels.shape[1] == self._window:
             book.levels.view(np.uint8).fill(0)
@@ -120,7 +133,7 @@ class Venue:
     def clear_step(self) -> None:
         """Forget the log and the tally of the last step."""
         floor = self.floor
-        floor.counts[EVENTS] = floor.counts[REFUSED] = floor.top[FILLS] = 0
+        floor.counts[[EVENTS, REFUSED, TRADED, TAKEN]] = floor.top[FILLS] = 0
         floor.tally[:] = floor.refused[:] = 0
 
     def wealth(self) -> Array:

@@ -13,7 +13,6 @@ from difffinance.market.floor import (
     BOUGHT,
     BUY_FEE,
     CAPITAL,
-    EVENTS,
     LAST_ASK,
     LAST_BID,
     LEVERAGE,
@@ -27,8 +26,10 @@ from difffinance.market.floor import (
     SELL_FEE,
     SOLD,
     T_PLUS_ONE,
+    TAKEN,
+    TRADED,
 )
-from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, read_depth
+from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, read_depth
 from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
 from difffinance.market.supervision import CLOSED, PAUSED, PHASE, REOPENING, STEP, UNTIL, tick_at
 
@@ -126,17 +127,10 @@ def push(values, newest):  # type: ignore[no-untyped-def]
 @lean_kernel
 def remember(floor, history):  # type: ignore[no-untyped-def]
     """Close the step: push its return, flow and volume, and update the exponential means of each seat."""
-    signed, volume, last = 0.0, 0.0, floor.top[FILLS]
-    for k in range(floor.counts[EVENTS] - 1, -1, -1):
-        event = floor.events[k]  # of side 0 where an auction traded: nobody took
-        for i in range(event.first_fill, last):
-            signed += event.side * floor.fills[i].quantity
-            volume += floor.fills[i].quantity
-        last = event.first_fill
     push(history.returns, np.log(floor.marks[MID] / history.last_mid[0]))
     history.last_mid[0] = floor.marks[MID]
-    push(history.flow, signed)
-    push(history.volume, volume)
+    push(history.flow, np.float64(floor.counts[TAKEN]))
+    push(history.volume, np.float64(floor.counts[TRADED]))
     for seat in range(len(history.memory)):
         tally, memory = floor.tally[seat], history.memory[seat]
         memory[FLOW] = _KEEP * memory[FLOW] + (1 - _KEEP) * (tally[BOUGHT] - tally[SOLD])
@@ -145,13 +139,9 @@ def remember(floor, history):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-untyped-def]
-    """Fill all tables from the floor as it stands."""
+def observe(floor, history, kinds, watching, signals, scale, tables):  # type: ignore[no-untyped-def]
+    """Fill all tables from the floor as it stands; the opponents only of seats that are `watching` them."""
     read_depth(floor, tables.depth)
-    pooled, everybody = tables.pooled, tables.everybody
-    pool(floor, history, kinds, pooled)
-    for kind in range(_KINDS):
-        share_out(pooled[kind], scale, everybody, kind * _NUMBERS)
     observe_public(floor, history, scale, tables.depth, tables.state[0])
     observe_venue(floor, scale, tables.state[0], tables.constraints[0])
     mid = floor.marks[MID]
@@ -163,6 +153,21 @@ def observe(floor, history, kinds, signals, scale, tables):  # type: ignore[no-u
             copy_row(tables.constraints[seat], tables.constraints[0])
         observe_own(floor, seat, signals[seat], scale, tables)
         observe_constraints(floor, seat, scale, tables)
+    observe_opponents(floor, history, kinds, watching, scale, tables)
+
+
+@lean_kernel
+def observe_opponents(floor, history, kinds, watching, scale, tables):  # type: ignore[no-untyped-def]
+    """Fill the 40 numbers of every seat that is watching."""
+    pooled, everybody, pending = tables.pooled, tables.everybody, True
+    for seat in range(len(kinds)):
+        if not watching[seat]:
+            continue
+        if pending:
+            pool(floor, history, kinds, pooled)
+            for kind in range(_KINDS):
+                share_out(pooled[kind], scale, everybody, kind * _NUMBERS)
+            pending = False
         copy_row(tables.opponents[seat], everybody)
         row = pooled[_KINDS]
         copy_row(row, pooled[kinds[seat]])

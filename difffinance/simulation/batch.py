@@ -120,6 +120,8 @@ def simulate_batch(
         for memory in table.memories:
             memory[:] = 0.0
         env.reset()
+        if "opponents" not in paths:
+            env.session.market.watching[:] = table.watching
         wealth = env.wealth
         added.bind(Sums(sums[k], refused[k], trades[k]))
         money = market_money(env.session, env.config.tick_size, env.config.lot_size)

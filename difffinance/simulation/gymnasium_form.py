@@ -44,6 +44,8 @@ class _Markets:
             session.start(np.random.SeedSequence(0))
         self.agents = [[AgentFactory.create(o, i) for i, o in enumerate(others)] for _ in range(count)]
         self.tables = [SeatedAgents([*row, None]) for row in self.agents]
+        for session, table in zip(self.sessions, self.tables, strict=True):
+            session.market.watching[:] = table.watching
         self.markets = np.array([session.handle.address for session in self.sessions])
         self.players = np.array([table.handle.address for table in self.tables])
         self.seen, self.gains = np.zeros((count, SEEN)), np.zeros((count, 3))

@@ -1,6 +1,8 @@
 """Scripted agents as the compiled loop takes them."""
 
+import dis
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -15,8 +17,24 @@ def are_scripted(agents: Sequence[Agent | None]) -> bool:
     return all(agent is None or isinstance(agent, ScriptedAgent) for agent in agents)
 
 
+@cache
+def reads_opponents(agent: type[ScriptedAgent]) -> bool:
+    """Return whether the policy of a kind of agent looks at its opponents: whether its code names that argument."""
+    code = agent.policy.py_func
+    name = code.__code__.co_varnames[1]
+    return any(name == read.argval or name in _names(read.argval) for read in dis.get_instructions(code))
+
+
+def _names(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()  # newer interpreters load two variables at once
+
+
 class SeatedAgents:
-    """The seats of one market: `handle` for the compiled loop, `memories` the agents' own arrays (N of (M,))."""
+    """The seats of one market, as the compiled loop takes them.
+
+    `handle` is for the loop, `memories` are the agents' own arrays (N of (M,)), and `watching` (N,) says whose
+    opponents are read: by a policy that looks at them, or outside, where a seat is played from there.
+    """
 
     def __init__(self, agents: Sequence[Agent | None], rngs: Sequence[np.random.Generator] | None = None) -> None:
         """Seat `agents`; None is a seat that is played from outside. `rngs` take the place of the agents' own.
@@ -38,5 +56,6 @@ class SeatedAgents:
             self.memories.append(memory)
             seats.append(Handle(Seat(type(agent).policy, agent.parameters, memory, rng)))
             addresses[k] = seats[-1].address
+        self.watching = np.array([agent is None or reads_opponents(type(agent)) for agent in agents])
         self._seats = seats or [Handle(Seat(wait, np.zeros(0), np.zeros(0), np.random.default_rng(0)))]
         self.handle = Handle(Players(addresses, self._seats[0], np.zeros(len(agents), np.int64)))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
-from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, buys_limit, parameters
-from difffinance.market.flow_state import LEAN, PULL, REFILL
+from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, buys, draw_distance, parameters
+from difffinance.market.flow_state import FARTHEST, LEAN, PULL, REFILL, SCALE, TAIL
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow
@@ -40,7 +40,17 @@ def test_sides_of_limit_orders_are_those_of_the_exact_formula():
         thin = rng.uniform(-1.0, 1.0)
         edge = 0.5 + 0.5 * (p[LEAN] * math.tanh(gap / p[PULL]) + p[REFILL] * thin)
         for draw in (rng.random(), edge - 1e-12, np.nextafter(edge, 0.0), edge, np.nextafter(edge, 1.0), edge + 1e-9):
-            assert buys_limit(p, gap, thin, draw) == (draw < edge)
+            assert buys(gap / p[PULL], p[LEAN], p[REFILL] * thin, draw) == (draw < edge)
+
+
+@pytest.mark.parametrize("flow", [{}, {"placement_scale": 1.7, "placement_tail": 0.8, "placement_max": 7}])
+def test_distances_of_limit_orders_are_those_of_the_exact_formula(flow):
+    config = MarketConfig(flow=FlowConfig(**flow))
+    venue = Venue(config, session_rules(config), np.zeros(0), np.zeros(0, np.int64))
+    p = venue.flow.p
+    for draw in np.append(np.random.default_rng(0).random(20_000), [1.0, 2.0**-53, 0.5, 1 / 1024, 1023 / 1024]):
+        exact = p[SCALE] * (draw ** (-1.0 / p[TAIL]) - 1.0)
+        assert draw_distance(venue.flow_handle, draw) == min(math.floor(exact), p[FARTHEST])
 
 
 def test_orders_live_as_long_as_the_cancel_rate_says():
@@ -66,9 +76,12 @@ def test_signs_remember_and_returns_do_not():
 
 
 def test_price_follows_the_value():
-    _, mids, venue = background(20_000, step=10.0, fundamental_volatility=0.03)
-    assert abs(np.log(mids[-1]) - venue.flow.clock[LOG_VALUE]) < 0.005
-    assert np.log(mids).std() > 0.005
+    gaps, mids = [], []
+    for seed in range(4):
+        _, path, venue = background(5_000, step=5_000.0, seed=seed, fundamental_volatility=0.03)
+        mids.append(np.log(path[-1]))
+        gaps.append(mids[-1] - venue.flow.clock[LOG_VALUE])
+    assert np.sqrt(np.mean(np.square(gaps))) < 0.005 < np.std(mids)
 
 
 def test_activity_is_u_shaped_with_mean_one():

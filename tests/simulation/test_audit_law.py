@@ -24,7 +24,7 @@ HOLDING = AgentsConfig(inventory=100.0)
 
 def play(config, accounts=None):
     env = MarketEnvironment(4, config, agents=accounts, kinds=KINDS, num_steps=60)
-    return record_episode(env, AgentFactory.create_population(KINDS, seed=2), seed=5), env
+    return record_episode(env, AgentFactory.create_population(KINDS, seed=3), seed=5), env
 
 
 @pytest.fixture(scope="module")

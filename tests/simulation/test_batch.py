@@ -5,11 +5,13 @@ from difffinance.agents.factory import AgentFactory, agent_streams
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
+from difffinance.market.compiled import policy_kernel
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.footprint import impact_bps
 from difffinance.market.utility import Cara, MeanVariance, Shortfall
 from difffinance.simulation.batch import simulate_batch
 from difffinance.simulation.episode import record_episode, record_in_python
+from difffinance.simulation.players import reads_opponents
 
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "market_maker")
 TIGHT = MarketConfig(max_position=900, max_open=150, max_order=300, max_leverage=0.05)
@@ -42,6 +44,25 @@ def test_a_batch_is_the_step_api_to_the_bit(market, latency):
         filled, mid = (episode.bought - episode.sold)[:, 2], episode.mid
         assert batch.impact_bps[e, 2] == pytest.approx(impact_bps(filled, mid[:-1], mid[1:]))
     assert np.abs(batch.inventory).max() > 0
+    # What nobody reads is not filled in, and changes nothing.
+    assert np.array_equal(
+        simulate_batch(KINDS, market=market, episodes=2, num_steps=60, seed=3, latency=latency).pnl, batch.pnl
+    )
+
+
+@policy_kernel
+def watch(state, opponents, constraints, parameters, memory, rng, action):
+    action[0] = 0.1 * opponents[0]
+
+
+def test_a_policy_that_looks_at_its_opponents_is_shown_them():
+    class Watcher(type(AgentFactory.create("speculator"))):
+        policy = watch
+
+    assert reads_opponents(Watcher) and not reads_opponents(type(AgentFactory.create("speculator")))
+    batch = simulate_batch([Watcher(), AgentFactory.create("market_maker", 1)], episodes=1, num_steps=20,
+                           paths=("actions", "states"))  # fmt: skip
+    assert np.all(batch.paths["actions"][0, :, 0, 0] > 0)
 
 
 def test_rewards_by_utilities_are_those_of_the_step_api():

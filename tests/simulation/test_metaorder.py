@@ -20,7 +20,7 @@ def test_twins_differ_by_the_order_alone(env):
     orders = np.where(np.arange(12) >= 6, 2.0, 0.0)
     pushed, without, traded = twin_mids(env, orders, np.random.SeedSequence(3))
     assert np.array_equal(without, none)  # the twin without the order is the same market
-    assert np.array_equal(pushed[:7], none[:7]) and pushed[7] > none[7]
+    assert np.array_equal(pushed[:7], none[:7]) and pushed[7:].mean() > none[7:].mean()
     assert traded > 0
 
 
