@@ -70,9 +70,11 @@ from difffinance.market.supervision import (
     MOST,
     PHASE,
     STEP,
+    on_tick,
     tick_at,
     venue_refusal,
     whole_lots,
+    whole_steps,
 )
 
 __all__ = [
@@ -198,9 +200,8 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
 @lean_kernel
 def fitted(rules, side, price, quantity):  # type: ignore[no-untyped-def]
     """Return a price of the background on the tick, away from the other side, and its quantity in whole lots."""
-    quantity = min(max(quantity - quantity % rules[STEP], rules[LEAST]), rules[MOST])
-    step = tick_at(rules, price)
-    return (price - price % step if side > 0 else -(-price // step) * step), quantity
+    quantity = min(max(whole_steps(quantity, rules[STEP]), rules[LEAST]), rules[MOST])
+    return on_tick(side, price, tick_at(rules, price)), quantity
 
 
 @lean_kernel
@@ -273,16 +274,16 @@ def act(floor, ts, seat, action, unit, mid):  # type: ignore[no-untyped-def]
         if quantity > 0:
             price = int(np.floor(mid - offset + 1e-6)) if side > 0 else int(np.ceil(mid + offset - 1e-6))
             if price > 0:
-                step = tick_at(floor.rules, price)
-                price = price - price % step if side > 0 else -(-price // step) * step
+                price = on_tick(side, price, tick_at(floor.rules, price))
             submit(floor, ts, LIMIT, side, price, quantity, seat)
 
 
 @lean_kernel
 def in_lots(floor, seat, side, quantity):  # type: ignore[no-untyped-def]
     """Return a wish in whole lots; one beyond what is held is left as it is, for the rules to judge."""
-    held = floor.inventory[seat] - floor.resting[seat, 1]
-    return whole_lots(floor.rules, side, quantity, held) if floor.rules[ACTIVE] else quantity
+    if quantity == 0 or not floor.rules[ACTIVE]:
+        return quantity
+    return whole_lots(floor.rules, side, quantity, floor.inventory[seat] - floor.resting[seat, 1])
 
 
 @lean_kernel

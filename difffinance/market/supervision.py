@@ -60,6 +60,18 @@ def is_multiple(number, step):  # type: ignore[no-untyped-def]
     return step == 1 or number % step == 0
 
 
+@inlined
+def whole_steps(number, step):  # type: ignore[no-untyped-def]
+    """Return a number rounded down to a multiple of `step`."""
+    return number if step == 1 else number - number % step
+
+
+@inlined
+def on_tick(side, price, step):  # type: ignore[no-untyped-def]
+    """Return a price on the tick, away from the other side of the book."""
+    return whole_steps(price, step) if side > 0 else -whole_steps(-price, step)
+
+
 @lean_kernel
 def lot_allowed(rules, side, quantity, held):  # type: ignore[no-untyped-def]
     """Return whether the size of an order is allowed; `held` is what the seller has left to sell."""
@@ -77,7 +89,7 @@ def whole_lots(rules, side, quantity, held):  # type: ignore[no-untyped-def]
     """Return a wish in whole lots; a sale that comes within a lot of all that is held takes its odd shares along."""
     if side < 0 and held <= quantity < held + rules[LEAST] and lot_allowed(rules, side, held, held):
         return held
-    quantity -= quantity % rules[STEP]
+    quantity = whole_steps(quantity, rules[STEP])
     return quantity if quantity >= rules[LEAST] else 0
 
 
