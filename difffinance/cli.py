@@ -213,10 +213,14 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Run a market of makers, speculators, arbitrageurs, informed traders and the diffusion agent."""
-    from difffinance.simulation.rollout import simulate_market
+    from difffinance.market.compiled import is_compiled
 
     session = Session(what, preset, lake, seed, as_json, quiet)
     _no_word(session, "simulate")
+    if not is_compiled("steps") and session.config.market.mode == "book":
+        session.say("Compiling the market for this machine: a minute or two, this once.")
+    from difffinance.simulation.rollout import simulate_market
+
     answer = simulate_market(
         market=session.config.market,
         agents=session.config.agents,

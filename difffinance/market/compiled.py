@@ -38,6 +38,11 @@ def cache_folder() -> str:
     return str(base / f"kernels-{digest.hexdigest()[:16]}")
 
 
+def is_compiled(module: str) -> bool:
+    """Return whether kernels of a module of this package are on disk: compiling the whole market takes a minute."""
+    return any(Path(cache_folder()).glob(f"*/{module}.*.nbi"))
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` with numba on first use and keep the machine code on disk."""
     return _cached(function, _nrt=True)  # said, because a kernel takes after its first caller

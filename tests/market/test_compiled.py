@@ -19,6 +19,16 @@ def test_what_is_compiled_in_names_the_folder(tmp_path, monkeypatch):
     assert folder() in seen
 
 
+def test_a_first_use_is_known_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "cache_folder", lambda: str(tmp_path))
+    assert not compiled.is_compiled("play")
+    (tmp_path / "market_0").mkdir()
+    (tmp_path / "market_0" / "floor.submit-1.py311.nbi").touch()
+    assert not compiled.is_compiled("play")
+    (tmp_path / "market_0" / "play.play-1.py311.nbi").touch()
+    assert compiled.is_compiled("play")
+
+
 def test_a_sealed_kernel_stays_one_in_copies():
     import copy
 
