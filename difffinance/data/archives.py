@@ -159,11 +159,19 @@ def _opened(path: Path) -> Iterator[Readable]:
 
 def _pieces(stream: Readable, limit: int, file: str) -> Iterator[bytes]:
     size = 0
-    while piece := stream.read(_PIECE):
+    while piece := _read_piece(stream, size, file):
         size += len(piece)
         if size > limit:
             raise DataError(f"unpacks to more than {limit} bytes (data.max_archive_bytes).", file=file)
         yield piece
+
+
+def _read_piece(stream: Readable, before: int, file: str) -> bytes:
+    try:
+        return stream.read(_PIECE)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        where = f"after {before:,} bytes of content"
+        raise DataError(f"cannot be unpacked {where}: {error}. Download it again.", file=file) from None
 
 
 def ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from difffinance.schemas import BARS
 
 PRICES = ("open", "high", "low", "close")
 VALUES = (*PRICES, "volume")
+_MOST_PRICE, _MOST_VOLUME = 1e12, 1e18  # coins of millionths of a cent trade some 1e15 a day
 TS_MEANS = "opening of the bar; daily bars: midnight UTC of the trading date"
 
 # Quote currency, tick and board lot by the suffix that Yahoo gives a venue; no suffix is a US listing.
@@ -74,6 +75,10 @@ def clean_bars(
 def _widen(frame: pl.DataFrame, tolerance: float, file: str) -> tuple[pl.DataFrame, int]:
     finite = pl.all_horizontal(pl.col(c).is_finite() for c in VALUES)
     _refuse_rows(frame, ~finite, "a value is not a finite number", "finite numbers", file)
+    beyond = (pl.max_horizontal(PRICES) >= _MOST_PRICE) | (pl.col("volume") >= _MOST_VOLUME)
+    _refuse_rows(
+        frame, beyond, "no market has such a number", f"prices < {_MOST_PRICE:g}, volume < {_MOST_VOLUME:g}", file
+    )
     _refuse_rows(frame, pl.min_horizontal(PRICES) <= 0, "a price is not positive", "prices above 0", file)
     _refuse_rows(frame, pl.col("volume") < 0, "volume is negative", "volume at or above 0", file)
     _refuse_rows(frame, pl.col("low") > pl.col("high"), "low is above high", "low <= high", file)

@@ -40,15 +40,19 @@ class Scaled:
         return floats
 
 
-def read_decimals(texts: pl.Series, what: str, *, file: str, rows: Array | None = None, first_row: int = 1) -> Scaled:
+def read_decimals(
+    texts: pl.Series, what: str, *, file: str, rows: Array | None = None, first_row: int = 1, above_zero: bool = False
+) -> Scaled:
     """Return decimal texts as scaled integers; `DataError` names the row of what is no number at or above 0.
 
-    `rows` are the rows in the file of each text; without it they are counted from `first_row`.
+    `rows` are the rows in the file of each text; without it they are counted from `first_row`. With `above_zero` 0 is
+    refused too.
     """
 
     def refuse(index: int) -> DataError:
         row = int(rows[index]) if rows is not None else index + first_row
-        return DataError(f"{what} must be a decimal number at or above 0; got {texts[index]!r}.", file=file, row=row)
+        allowed = "above 0" if above_zero else "at or above 0"
+        return DataError(f"{what} must be a decimal number {allowed}; got {texts[index]!r}.", file=file, row=row)
 
     if not len(texts):
         return Scaled(np.zeros(0, np.int64), 0)
@@ -65,7 +69,10 @@ def read_decimals(texts: pl.Series, what: str, *, file: str, rows: Array | None 
     long = numbers.str.len_bytes() > _MOST_DIGITS
     if long.any():
         raise refuse(int(long.arg_max() or 0))
-    return Scaled(numbers.cast(pl.Int64).to_numpy(), decimals)
+    values = numbers.cast(pl.Int64).to_numpy()
+    if above_zero and not values.all():
+        raise refuse(int(np.argmin(values)))
+    return Scaled(values, decimals)
 
 
 def _write_out(texts: pl.Series, plain: pl.Series, refuse: object) -> pl.Series:

@@ -155,6 +155,8 @@ def test_pieces_of_any_size_give_the_same(lake, tmp_path, monkeypatch):
     [
         ("hello\n", "row 3: is no record that is understood"),
         ("{}\n", "row 3: is no record"),
+        ("\n", "row 3: is no record"),
+        (book(1, 1.5, ("bid", "0", "1")), "row 3: price_level must be a decimal number above 0"),
         ('{"t":"recv","conn":"ws","data":"{"}\n', "row 3: is no record"),
         ('{"t":"recv","conn":"ws","data":"{}"}\n', "row 3: is no record"),
         (trade(1, 1.5, 6, "x", "1", "BUY"), "row 3: price must be a decimal"),

@@ -133,12 +133,20 @@ def test_quotes_and_states(lake, tmp_path):
         ("PERPETUAL", "28JUN", "row 5: symbol is"),
         (f"{T0 + 15}", f"{T0 - 15}", "row 5: local_timestamp falls"),
         (",4", "", "row 5: has 7 values"),
+        ("100.5", "0", "row 5: price must be above 0"),
     ],
 )
 def test_bad_row_is_named(lake, tmp_path, old, new, message):
     assert old in DAY[3]
     with pytest.raises(DataError, match=message):
         fetch(lake, tmp_path, BOOK + "".join([*DAY[:3], DAY[3].replace(old, new), *DAY[4:]]))
+    assert not lake.root.exists()
+
+
+def test_trades_out_of_the_order_of_receipt_are_refused(lake, tmp_path):
+    rows = [trade(k, "buy", "100", "1") for k in (1, 3, 2)]
+    with pytest.raises(DataError, match="row 4: local_timestamp falls"):
+        fetch(lake, tmp_path, TRADES + "".join(rows))
     assert not lake.root.exists()
 
 

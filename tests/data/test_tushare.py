@@ -47,6 +47,15 @@ def test_small_file_arrives_oldest_first(lake, make_file):
         load_references("600001.SH", lake=lake)
 
 
+def test_rows_in_no_order_are_sorted_and_counted(lake, make_file):
+    between = "600000.SH,20240105,10.1,10.3,10.0,10.2,10.2,0.0,0.0,2000,2030\n"
+    answer = fetch(lake, make_file(HEAD + ROWS[0] + between + ROWS[1]))
+    assert {"rule": "row out of order sorted", "rows": 1} in answer["repairs"]
+    assert load_bars("600000.SH", lake=lake).frame["ts"].dt.day().to_list() == [3, 4, 5]
+    answer = fetch(lake, make_file(HEAD + "".join(reversed(ROWS))))
+    assert not [r for r in answer["repairs"] if r["rows"]]
+
+
 def test_file_of_several_symbols(lake, make_file):
     other = [row.replace("600000.SH", "000002.SZ") for row in ROWS]
     path = make_file(HEAD + ROWS[0] + other[0] + ROWS[1] + other[1])
@@ -70,6 +79,8 @@ BAD = {
     "reference of another day": ((",10.0,0.05,", ",10.1,0.05,"), "row 3: change is not close less pre_close"),
     "impossible volume": ((",1000.5,", ",1e30,"), "row 3: volume is no number below"),
     "volume a million times too large": ((",1000.5,", ",1000500000,"), "row 3: amount .* is no price near the close"),
+    "no code": (("600000.SH,20240103", "600000,20240103"), "row 3: ts_code must be like 600519.SH"),
+    "no rows": (("".join(ROWS), ""), "holds no rows"),
     "a field less": ((",1005\n", "\n"), "row 3: has 10 fields"),
 }
 

@@ -67,7 +67,9 @@ def read_capture(path: Path, limit: int) -> Iterator[Capture]:
         for kind, names in (("trade", "pq"), ("bookTicker", "bBaA")):
             rows = tables[kind]["row"].to_numpy()
             for name in names:
-                numbers[name] = read_decimals(tables[kind][name], f"{kind} {name}", file=path.name, rows=rows)
+                numbers[name] = read_decimals(
+                    tables[kind][name], f"{kind} {name}", file=path.name, rows=rows, above_zero=name == "p"
+                )
         tables["depth"], tables["snapshot"] = tables["depth"].drop("b", "a"), tables["snapshot"].drop("bids", "asks")
         yield Capture(tables, levels, numbers)
 
@@ -141,6 +143,6 @@ def _levels(table: pl.DataFrame, bids: str, asks: str, file: str) -> Levels:
     if bad.height:
         raise DataError(f"a level must be [price, quantity]; got {bad['level'][0]}.", file=file, row=int(bad["row"][0]))
     rows = long["row"].to_numpy()
-    price = read_decimals(long["level"].list.get(0), "a level's price", file=file, rows=rows)
+    price = read_decimals(long["level"].list.get(0), "a level's price", file=file, rows=rows, above_zero=True)
     quantity = read_decimals(long["level"].list.get(1), "a level's quantity", file=file, rows=rows)
     return Levels(long["owner"].to_numpy(), long["side"].to_numpy(), price, quantity)

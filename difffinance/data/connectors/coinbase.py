@@ -61,7 +61,13 @@ class Items:
 def _items_of(capture: Capture, product: str, file: str) -> Items:
     own = {channel: items.filter(pl.col("product_id") == product) for channel, items in capture.items.items()}
     numbers = {
-        column: read_decimals(own[channel][column], column, file=file, rows=own[channel]["row"].to_numpy())
+        column: read_decimals(
+            own[channel][column],
+            column,
+            file=file,
+            rows=own[channel]["row"].to_numpy(),
+            above_zero=column == "price_level",
+        )
         for channel in own
         for column in (*_PRICES[channel], *_SIZES[channel])
     }

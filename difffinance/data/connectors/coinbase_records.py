@@ -73,6 +73,8 @@ def _decode(texts: pl.Series, shape: pl.Struct, rows: pl.Series, file: str) -> p
                 pl.Series([text]).str.json_decode(shape)
             except pl.exceptions.PolarsError:
                 _refuse(text, row, file)
+            if not text.strip():  # alone it is read as nothing, between others it ends them
+                _refuse(text, row, file)
         raise
 
 

@@ -28,6 +28,7 @@ from difffinance.data.bars import PRICES, bars_table, clean_bars
 from difffinance.data.clock import NEW_YORK, midnight
 from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, add_repairs, one_word
 from difffinance.data.lean_factors import adjust_bars, read_factors, read_map
+from difffinance.data.lines import decode
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
 from difffinance.schemas import QUOTES, TIME, TRADES
@@ -103,6 +104,7 @@ def _read(path: Path, resolution: str, kind: str, request: Request) -> tuple[str
     if len(wrong := (widths != len(layout)).arg_true()):
         row = int(wrong[0])
         raise DataError(f"has {widths[row]} columns. Allowed: {len(layout)}.", file=f"{path.name}/{name}", row=row + 1)
+    decode(data, 1, f"{path.name}/{name}")
     text = pl.read_csv(data, has_header=False, new_columns=list(layout), infer_schema=False, quote_char=None)
     frame = text.with_columns(pl.col(c).cast(t, strict=False) for c, t in layout.items())
     for column, dtype in layout.items():

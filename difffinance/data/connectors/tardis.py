@@ -8,8 +8,8 @@
 A trades file may be named after an incremental file of the same instrument: its trades then go into the book. Rows of
 an incremental file that share a local time and are all of a snapshot, or all not, are one message; a snapshot begins
 the book anew, levels before the first one are dropped and counted. Times are the venue's (`timestamp`, microseconds);
-rows stay in the order in which they were received. Files are read twice, block by block: memory does not grow with
-their length. The `side` of a trade is the aggressor's.
+rows stay in the order in which they were received (`local_timestamp`), and a file in another order is refused. Files
+are read twice, block by block: memory does not grow with their length. The `side` of a trade is the aggressor's.
 """
 
 from collections.abc import Callable, Iterator
@@ -250,7 +250,7 @@ class _Grouping:
     """Rows of an incremental file as messages; the last one of a piece may go on in the next."""
 
     def __init__(self, grid: Grid) -> None:
-        self.grid, self._local, self._held = grid, 0, np.zeros((0, 6), np.int64)
+        self.grid, self._held = grid, np.zeros((0, 6), np.int64)
 
     def read(self, file: File) -> Iterator[Messages]:
         """Yield the file's messages."""
@@ -263,13 +263,15 @@ class _Grouping:
         side = (piece.only("side", ("bid", "ask")) == "bid").cast(pl.Int64).to_numpy()
         snapshot = (piece.only("is_snapshot", ("true", "false")) == "true").cast(pl.Int64).to_numpy()
         local = piece.table.frame["local_timestamp"].to_numpy()
-        falls = np.flatnonzero(np.diff(local, prepend=self._local) < 0)
-        if len(falls):
-            row = int(piece.table.rows[falls[0]])
-            raise DataError("local_timestamp falls. Allowed: the order of receipt.", file=piece.file, row=row)
-        self._local = int(local[-1])
-        ticks, lots = piece.steps("price", self.grid.tick), piece.steps("amount", self.grid.lot)
+        ticks, lots = self._levels(piece)
         return np.column_stack([local, snapshot, piece.ts, side, ticks, lots])
+
+    def _levels(self, piece: Piece) -> tuple[Array, Array]:
+        ticks, lots = piece.steps("price", self.grid.tick), piece.steps("amount", self.grid.lot)
+        if not ticks.all():
+            row = int(piece.table.rows[np.argmin(ticks)])
+            raise DataError("price must be above 0 (a level goes with an amount of 0).", file=piece.file, row=row)
+        return ticks, lots
 
     def _messages(self, rows: Array, *, last: bool) -> Messages:
         rows = np.concatenate([self._held, rows])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from difffinance.data.csv_blocks import CsvLayout, CsvTable, csv_pieces, utc_times
@@ -89,12 +90,19 @@ class Survey:
 
     rows: int = 0
     named: dict[str, str] = field(default_factory=dict)  # exchange and symbol
+    received: dict[str, int] = field(default_factory=dict)  # last local time of each file
     prices: StepFinder = field(default_factory=StepFinder)
     sizes: StepFinder = field(default_factory=StepFinder)
 
     def add(self, piece: Piece) -> None:
-        """Look at the next rows; refuse another instrument."""
+        """Look at the next rows; refuse another instrument, and rows that are not in the order of receipt."""
         self.rows += len(piece.table.rows)
+        local = piece.table.frame["local_timestamp"].to_numpy()
+        falls = np.flatnonzero(np.diff(local, prepend=self.received.get(piece.file, 0)) < 0)
+        if len(falls):
+            row = int(piece.table.rows[falls[0]])
+            raise DataError("local_timestamp falls. Allowed: the order of receipt.", file=piece.file, row=row)
+        self.received[piece.file] = int(local[-1])
         for name in ("exchange", "symbol"):
             column = piece.table.frame[name]
             before = self.named.setdefault(name, column[0])

@@ -1,6 +1,7 @@
 """tushare: daily bars of Chinese shares and indices as Tushare Pro's `daily` gives them, previous close included.
 
-Two layouts, plain or gz, rows in any order, one symbol or several:
+Two layouts, plain or gz, one symbol or several, each oldest or newest first (rows in another order are sorted, and
+counted as repaired):
 
     ts_code,trade_date,open,high,low,close,pre_close,change,pct_chg,vol,amount    volume in lots of 100 shares
     symbol,dt,open,close,high,low,vol                                            local time of a bar's END
@@ -16,6 +17,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from difffinance.data.bars import PRICES, VALUES, bars_table, clean_bars
@@ -24,6 +26,7 @@ from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, a
 from difffinance.data.connectors.csv_bars import bar_interval, read_number, read_text
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
+from difffinance.records import Array
 from difffinance.schemas import REFERENCE_PRICES, TIME
 
 TAKES = ("symbol",)
@@ -38,6 +41,7 @@ _PAID_APART = (
     1000  # times, the mean price paid from the close (front-adjusted prices of thirty years: under two hundred)
 )
 _MOST = 1e13  # shares, above the shares of all companies together
+_CODE = r"^[A-Za-z0-9]+\.[A-Z]{2,4}$"
 _INDEX = re.compile(r"000\d{3}\.(SH|XSHG)|399\d{3}\.(SZ|XSHE)")
 
 
@@ -68,11 +72,17 @@ def _read(path: Path, request: Request) -> pl.DataFrame:
     needed = _DAILY if daily else _OTHER
     if missing := [name for name in needed if name not in names]:
         raise DataError(f"columns {missing} are missing. Needed: {', '.join(needed)}.", file=path.name, row=1)
+    if not rows:
+        raise DataError("holds no rows. Allowed: a header and at least one row.", file=path.name)
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
     times = frame[needed[1]].str.to_datetime("%Y%m%d" if daily else "%Y-%m-%d %H:%M:%S", strict=False, time_unit="ns")
-    for column, written in ((times, "YYYYMMDD" if daily else "YYYY-MM-DD HH:MM:SS"), (frame[needed[0]], "a name")):
-        if len(lost := column.is_null().arg_true()):
-            raise DataError(f"{needed[:2]} must be there, time as {written}.", file=path.name, row=lines[int(lost[0])])
+    named = frame[needed[0]].str.contains(_CODE).fill_null(False)
+    written = "YYYYMMDD" if daily else "YYYY-MM-DD HH:MM:SS"
+    if len(lost := (~named | times.is_null()).arg_true()):
+        raise DataError(
+            f"{needed[0]} must be like 600519.SH and {needed[1]} like {written}; got {frame[needed[0]][lost[0]]!r} and "
+            f"{frame[needed[1]][lost[0]]!r}.", file=path.name, row=lines[int(lost[0])],
+        )  # fmt: skip
     told = [name for name in _TOLD if daily and name in names]
     numbers = {name: read_number(frame[name], lines, path.name) for name in (*needed[2:], *told)}
     numbers["volume"] = numbers.pop("vol") * (LOT if daily else 1)
@@ -94,6 +104,7 @@ def _tables(rows: pl.DataFrame, symbol: str, path: Path, request: Request) -> tu
     frame = rows.select(times.cast(TIME).alias("ts"), *VALUES, *further)
     tolerance = request.config.range_tolerance
     bars, repairs = clean_bars(frame, symbol, file=path.name, tolerance=tolerance, rows=rows["line"].to_list())
+    repairs = add_repairs(repairs, {"row out of order sorted": _out_of_order(rows["line"].to_numpy())})
     metadata = _metadata(symbol, bars, path, repairs)
     tables = [bars_table(symbol, bars.drop(further), interval, "", metadata)]
     if daily:
@@ -125,6 +136,12 @@ def _refuse_impossible(rows: pl.DataFrame, symbol: str, file: str) -> None:
             row = found.row(0, named=True)
             given = ", ".join(f"{name}={row[name]}" for name in rows.columns if name not in ("symbol", "line"))
             raise DataError(f"{what}. Given: {given}. Correct the row or leave it out.", file=file, row=row["line"])
+
+
+def _out_of_order(lines: Array) -> int:
+    """Return how many rows, oldest first, stood on the wrong side of the one before, in the file's own direction."""
+    steps = np.diff(lines)
+    return int(min((steps > 0).sum(), (steps < 0).sum()))
 
 
 def _once_a_day(times: pl.Series) -> bool:
