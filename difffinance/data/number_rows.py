@@ -97,16 +97,18 @@ def _nanoseconds(text: Array, at: int) -> tuple[int, int]:  # pragma: no cover
     value = whole * 1_000_000_000
     if text[at] == _POINT:
         at += 1
-        unit = 100_000_000
         digit = np.int64(text[at]) - 48
         if not 0 <= digit <= 9:
             return 0, -1
-        while 0 <= digit <= 9 and unit > 0:
-            value += digit * unit
-            unit //= 10
+        fraction, places = np.int64(0), 0
+        while 0 <= digit <= 9 and places < 9:
+            fraction = fraction * 10 + digit
+            places += 1
             at += 1
             digit = np.int64(text[at]) - 48
-        value += 5 <= digit <= 9
+        for _ in range(9 - places):
+            fraction *= 10
+        value += fraction + (5 <= digit <= 9)
         while 0 <= np.int64(text[at]) - 48 <= 9:
             at += 1
     return value, at
