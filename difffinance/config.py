@@ -144,6 +144,20 @@ class MarketConfig(Branch):
         0, description="the day begins so long before the end of the rulebook's opening auction; 0: without it"
     )
     short_sales_restricted: bool = Field(False, description="Rule 201 was triggered yesterday")
+    days_at_limit: int = Field(
+        0,
+        description="days in a row before this one that ended at the upper daily limit without trading, below 0 at the "
+        "lower one: after two, Tokyo widens that limit",
+    )
+    average_quoted_spread: NotNegative | None = Field(
+        None, description="time-weighted, of the stock's evaluation period, USD: a narrow one earns half-cent ticks"
+    )
+    half_cent_from: datetime.date = Field(
+        datetime.date(2026, 11, 2), description="first day of half-cent ticks and of the lower cap of access fees"
+    )
+    access_fee: NotNegative = Field(
+        0.0, description="USD a share for taking liquidity, in continuous trading of a United States rulebook"
+    )
     index_path: tuple[tuple[NotNegative, Positive], ...] = Field(
         (),
         description="index of the market-wide breaker: (seconds, level over its previous close) from second 0 on; "
@@ -156,6 +170,10 @@ class MarketConfig(Branch):
     def _modes_never_mix(self) -> "MarketConfig":
         if self.mode == "book" and self.law is not None:
             raise ValueError("market.law belongs to mode 'law'; in a book, impact is what happens. Leave it out")
+        if self.access_fee > 0 and (self.mode == "law" or not self.rulebook.startswith("us.")):
+            raise ValueError(
+                "market.access_fee belongs to mode 'book' and rulebooks us.tier1 and us.tier2. Leave it out"
+            )
         if self.mode == "law" and self.flow != FlowConfig():
             raise ValueError("market.flow belongs to mode 'book'; in law mode there is no book. Leave it out")
         return self

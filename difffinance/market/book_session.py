@@ -16,6 +16,7 @@ from difffinance.market.rules import session_rules
 from difffinance.market.scale import WARM_UP_SECONDS, measure_flow
 from difffinance.market.session import Public, Seating
 from difffinance.market.steps import Market
+from difffinance.market.supervision import PHASE, PHASES, QUOTE, SPECIAL_QUOTE
 from difffinance.market.venue import Venue
 from difffinance.market.views import History, Tables, halted, pools
 from difffinance.records import Array, Instrument
@@ -163,6 +164,17 @@ class BookSession:
     def fills(self) -> Array:
         """Trades of the last step in order, `engine.FILL` rows."""
         return self.venue.floor.fills[: self.venue.floor.top[FILLS]]
+
+    @property
+    def phase(self) -> str:
+        """What the venue does now."""
+        return PHASES[self.venue.floor.session[PHASE]]
+
+    @property
+    def special_quote(self) -> float | None:
+        """The special quote that is shown now, quote currency."""
+        session = self.venue.floor.session
+        return float(session[QUOTE] * self.config.tick_size) if session[PHASE] == SPECIAL_QUOTE else None
 
     @property
     def step_volume(self) -> float:

@@ -10,7 +10,15 @@ from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import supervision as s
 from difffinance.market.rulebooks import get_rulebook
-from difffinance.market.rulebooks.parts import CENT, AveragePriceBand, FeeTable, PercentBand, StepBand, TradeBand
+from difffinance.market.rulebooks.parts import (
+    CENT,
+    AveragePriceBand,
+    FeeTable,
+    PercentBand,
+    StepBand,
+    TickTable,
+    TradeBand,
+)
 from difffinance.market.rulebooks.rulebook import Rulebook
 from difffinance.records import Array
 
@@ -24,27 +32,29 @@ def exact(value: float) -> Decimal:
 
 def rulebook_of(config: MarketConfig) -> Rulebook:
     """Return the rulebook that a configuration names."""
-    return get_rulebook(config.rulebook, config.date)
+    return get_rulebook(config.rulebook, config.date, half_cent_from=config.half_cent_from)
 
 
 def daily_limits(config: MarketConfig, rulebook: Rulebook, close: Decimal) -> tuple[Decimal, Decimal] | None:
     """Return the price limits of the whole day; None without any (bands that move are not among them)."""
     if not isinstance(rulebook.band, PercentBand | StepBand):
         return None
-    lower, upper = rulebook.price_band(close, listing_day=config.listing_day)
+    widened = rulebook.widened(config.days_at_limit)
+    lower, upper = rulebook.price_band(close, listing_day=config.listing_day, widened=widened)
     return None if lower is None or upper is None else (lower, upper)
 
 
 def trading_day(rulebook: Rulebook, opening: int = 0) -> list[tuple[int, int, int, str]]:
     """Return the stretches of the simulated day: start and end in trading seconds, local start in seconds, kind.
 
-    It begins with the last `opening` seconds of the opening auction, leaves breaks out, and ends with the closing one.
+    It begins with the last `opening` seconds of the opening auction, leaves breaks out, and ends with the closing one,
+    or with the session after it at the fixed closing price.
     """
     day: list[tuple[int, int, int, str]] = []
     if opening > 0:
         day.append((0, opening, _opening_ends(rulebook, opening) - opening, "auction"))
     for part in rulebook.sessions:
-        if part.kind in ("break", "fixed_price") or (part.kind == "auction" and part is rulebook.sessions[0]):
+        if part.kind == "break" or (part.kind == "auction" and part is rulebook.sessions[0]):
             continue
         start, end = (_seconds(dt.time.fromisoformat(clock)) for clock in (part.start, part.end))
         at = day[-1][1] if day else 0
@@ -69,8 +79,22 @@ def with_trading_day(config: MarketConfig) -> MarketConfig:
     rulebook = rulebook_of(config)
     if not rulebook.sessions or "session_seconds" in config.model_fields_set:
         return config
+    close = closing_time(trading_day(rulebook, config.opening_auction_seconds))
+    return config.model_copy(update={"session_seconds": float(close)})
+
+
+def closing_time(day: list[tuple[int, int, int, str]]) -> int:
+    """Return the trading second at which the closing price stands; after-hours trading comes later."""
+    return next(end for _, end, _, kind in reversed(day) if kind != "fixed_price")
+
+
+def episode_seconds(config: MarketConfig) -> float:
+    """Return how long an episode is where nobody says: the session, and a whole one with its after-hours trading."""
+    rulebook = rulebook_of(config)
+    if config.mode != "book" or not rulebook.sessions:
+        return config.session_seconds
     day = trading_day(rulebook, config.opening_auction_seconds)
-    return config.model_copy(update={"session_seconds": float(day[-1][1])})
+    return float(day[-1][1]) if config.session_seconds == closing_time(day) else config.session_seconds
 
 
 def local_time(day: list[tuple[int, int, int, str]], second: int) -> dt.time:
@@ -107,14 +131,18 @@ def supervise(config: MarketConfig) -> dict[str, Array]:
     session[s.UNTIL] = rules[s.CLOSING]
     if opening > 0:
         session[[s.UNTIL, s.RESUME]] = 0, opening * NANOSECONDS
+    rules[s.RENEWAL_NS] = (rulebook.quote_seconds or 0) * NANOSECONDS
+    _set_access_fee(rules, config, rulebook)
     session[s.RESTRICTED] = bool(rulebook.short_fall) and config.short_sales_restricted
     tables = [
-        (s.TICKS, None, tick_steps(rulebook, tick)),
+        (s.TICKS, None, tick_steps(rulebook.tick_table(_spread(config)), tick, rulebook.name)),
         (s.WINDOWS, s.WINDOW_ROWS, band_windows(rulebook, day, exact(config.start_price))),
         (s.BREAKER, s.LEVELS, _breaker(rulebook, day)),
         (s.INDEX, s.INDEX_ROWS, _index_path(config)),
         (s.LISTING, s.LISTING_LEVELS, _listing(rules, config, rulebook)),
     ]
+    if rulebook.quote_steps:
+        tables.append((s.QUOTES, None, quote_steps(rulebook, tick)))
     return {"rules": _pack(rules, tables), "session": session, "paid_on": np.zeros(4096, np.int64)}
 
 
@@ -128,15 +156,16 @@ def _pack(rules: Array, tables: list[tuple[int, int | None, Array]]) -> Array:
 
 
 def _set_day(rules: Array, config: MarketConfig, rulebook: Rulebook, day: list[tuple[int, int, int, str]]) -> None:
-    length = day[-1][1]
+    length, close = day[-1][1], closing_time(day)
     if config.session_seconds > length:
         raise InputError(
             f"market.session_seconds is {config.session_seconds:g}, longer than the trading day of {rulebook.name}. "
             f"Allowed: up to {length}."
         )
-    auction = day[-1][0] if day[-1][3] == "auction" else length
+    closing = next(start if kind == "auction" else close for start, end, _, kind in day if end == close)
     state = rulebook.limit_state
-    rules[[s.CLOSING, s.END]] = auction * NANOSECONDS, length * NANOSECONDS
+    rules[[s.CLOSING, s.END]] = closing * NANOSECONDS, close * NANOSECONDS
+    rules[s.AFTER] = length * NANOSECONDS if length > close else 0
     rules[s.STATE_NS] = (state.state_seconds if state else 0) * NANOSECONDS
     rules[s.PAUSE_NS] = (state.pause_seconds if state else 0) * NANOSECONDS
     rules[s.REOPENING_NS] = round(config.reopening_seconds * NANOSECONDS)
@@ -192,15 +221,46 @@ def _set_band(rules: Array, config: MarketConfig, rulebook: Rulebook) -> None:
             rules[s.BAND_WIDTH], rules[s.BAND_CENTS] = _shares(band.low), int(band.low_money / CENT)
 
 
-def tick_steps(rulebook: Rulebook, tick: Decimal) -> Array:
-    """Return the rulebook's price steps in ticks: rows (up to and at this price, step)."""
+def tick_steps(ticks: TickTable, tick: Decimal, name: str) -> Array:
+    """Return price steps in ticks of the market: rows (up to and at this price, step)."""
     rows = []
-    for end, step in rulebook.ticks.steps:
+    for end, step in ticks.steps:
         if step % tick and tick % step:
-            raise InputError(f"market.tick_size {tick} does not fit the price step {step} of {rulebook.name}.")
-        last = int(s.FOREVER) if end is None else int(end / tick) - (0 if rulebook.ticks.inclusive else 1)
+            raise InputError(f"market.tick_size {tick} does not fit the price step {step} of {name}.")
+        last = int(s.FOREVER) if end is None else int(end / tick) - (0 if ticks.inclusive else 1)
         rows.append((last, max(int(step / tick), 1)))
     return np.array(rows, np.int64)
+
+
+def quote_steps(rulebook: Rulebook, tick: Decimal) -> Array:
+    """Return the steps of special quotes in ticks: rows (up to and at this price, step)."""
+    rows = []
+    for below, step in rulebook.quote_steps:
+        if step % tick and (below is None or below > tick):
+            raise InputError(f"market.tick_size {tick} does not fit the special-quote step {step} of {rulebook.name}.")
+        rows.append((int(s.FOREVER) if below is None else int(-(-below // tick)) - 1, max(int(step / tick), 1)))
+    return np.array(rows, np.int64)
+
+
+def _spread(config: MarketConfig) -> Decimal | None:
+    return None if config.average_quoted_spread is None else exact(config.average_quoted_spread)
+
+
+def _set_access_fee(rules: Array, config: MarketConfig, rulebook: Rulebook) -> None:
+    cap, fee = rulebook.access_fee, exact(config.access_fee)
+    if fee == 0:
+        return
+    if cap is not None and fee > cap.most:
+        raise InputError(
+            f"market.access_fee {fee} is above the cap of {rulebook.name} on {rulebook.date}. Allowed: to {cap.most}."
+        )
+    units = fee * exact(config.lot_size) * s.FEE_UNIT
+    if units % 1:
+        raise InputError(f"market.access_fee {fee} is too fine. Allowed: multiples of 0.0000001 a share.")
+    rules[s.ACCESS] = int(units)
+    if cap is not None:
+        rules[s.ACCESS_SHARE] = _shares(cap.share)
+        rules[s.ACCESS_BELOW] = int(-(-cap.below // exact(config.tick_size)))
 
 
 def band_windows(rulebook: Rulebook, day: list[tuple[int, int, int, str]], close: Decimal) -> Array:

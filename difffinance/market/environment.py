@@ -9,7 +9,7 @@ import numpy as np
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
-from difffinance.market.enforcement import with_trading_day
+from difffinance.market.enforcement import episode_seconds, with_trading_day
 from difffinance.market.observation import ACTION, KINDS, NO_LIMIT, PARTICIPANTS
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
@@ -56,7 +56,7 @@ class MarketEnvironment:
         self.kinds = tuple(kinds) if kinds is not None else tuple(KINDS[i % len(KINDS)] for i in range(num_agents))
         _check_kinds(num_agents, self.kinds)
         self.utilities = check_rewards(rewards, num_agents)
-        steps = max(int(self.config.session_seconds / self.config.step_seconds), 1)
+        steps = max(int(episode_seconds(self.config) / self.config.step_seconds), 1)
         self.num_steps = steps if num_steps is None else whole(num_steps, "num_steps", least=1)
         self.latency = _latency(latency, num_agents, self.num_steps * self.config.step_seconds)
         seating = Seating(self.kinds, self.latency, self.num_steps, self.agents, tuple(cost_laws))
@@ -81,7 +81,8 @@ class MarketEnvironment:
         """Carry out one action per seat, `(N, 10)`, then `step_seconds` of background flow.
 
         Rewards are in quote currency. `info["refused"]` lists what was refused in this step with seat, reason and
-        count; the market goes on without it. An exception in place of an action is an agent that failed: it is
+        count; the market goes on without it. `info["phase"]` is the venue's phase (`supervision.PHASES`), with
+        `info["special_quote"]` where one is shown. An exception in place of an action is an agent that failed: it is
         refused as `agent_raised`.
         """
         if not self.started or self.steps_done >= self.num_steps:
@@ -94,11 +95,14 @@ class MarketEnvironment:
                 refused.append((int(seat), reasons.NAMES[code], int(session.refused[seat, code])))
         for _, reason, count in refused:
             self.refusals[reason] = self.refusals.get(reason, 0) + count
-        info = {
+        info: dict[str, Any] = {
             "refused": [{"seat": s, "reason": r, "count": c} for s, r, c in refused],
             "trades": session.trades,
             "seconds": self.steps_done * self.config.step_seconds,
+            "phase": session.phase,
         }
+        if session.special_quote is not None:
+            info["special_quote"] = session.special_quote
         done = self.steps_done >= self.num_steps
         return Step(self.state(), self._rewards(done), done, info)
 

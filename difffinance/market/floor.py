@@ -9,7 +9,9 @@ import numpy as np
 from difffinance.market import reasons
 from difffinance.market.compiled import lean_kernel, prefetch, sealed
 from difffinance.market.layout import BASE, FILLS, WIDTH
+from difffinance.market.layout import PHASE as BOOK_PHASE
 from difffinance.market.matching import (
+    AUCTION,
     CANCEL,
     IMMEDIATE,
     LIMIT,
@@ -59,16 +61,20 @@ from difffinance.market.settlement import (
     settle,
     write,
 )
+from difffinance.market.special_quote import place_within_steps
 from difffinance.market.supervision import (
     ACTIVE,
     BAND,
     BAND_HIGH,
     BAND_LOW,
+    FIXED_PRICE,
+    LAST,
     LEAST,
     LIMIT_STATE,
     MEAN_BAND,
     MOST,
     PHASE,
+    QUOTES,
     STEP,
     on_tick,
     tick_at,
@@ -129,7 +135,7 @@ def refusal(floor, seat, kind, side, price, quantity):  # type: ignore[no-untype
         return reasons.MAX_ORDER
     if kind == LIMIT and resting + quantity > limits[MAX_OPEN]:
         return reasons.MAX_OPEN
-    if kind == LIMIT and floor.own_count[seat] >= limits[MAX_RESTING]:
+    if floor.own_count[seat] >= limits[MAX_RESTING] and (kind == LIMIT or floor.top[BOOK_PHASE] == AUCTION):
         return reasons.TOO_MANY_ORDERS
     after = held + side * (resting + quantity)
     if (side > 0 and after > limits[MAX_POSITION]) or (side < 0 and after < limits[MIN_POSITION]):
@@ -172,13 +178,17 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
         code = venue_refusal(floor, ts, kind, side, price, quantity, held, owner < seats)
         if code == reasons.OK and kind == MARKET and ts >= 0:
             kind, price = within_band(floor.rules, floor.session, floor.top, side)
+    at = floor.session[LAST] if active and floor.session[PHASE] == FIXED_PRICE else price
     if kind == LIMIT and code == reasons.OK:
         # A price that no window was made for cannot be looked up; the book's own check names the better reason first.
-        code = check_price(floor.top, price)
-        if code == reasons.OK and not 0 <= price - floor.top[BASE] < floor.top[WIDTH]:
+        code = check_price(floor.top, at)
+        if code == reasons.OK and not 0 <= at - floor.top[BASE] < floor.top[WIDTH]:
             code = reasons.PRICE_SPAN
     if code == reasons.OK:
-        code, done = place(floor, kind, order_id, side, price, quantity, NONE, owner)
+        if active and floor.rules[QUOTES] > 0:
+            code, done = place_within_steps(floor, ts, kind, order_id, side, at, quantity, owner)
+        else:
+            code, done = place(floor, kind, order_id, side, at, quantity, NONE, owner)
         settle(floor, first, side)
         left = floor.orders[order_id].quantity
         floor.resting[owner, 0 if side > 0 else 1] += left

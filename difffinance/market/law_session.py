@@ -193,6 +193,16 @@ class LawSession:
         return int(self.market.done)
 
     @property
+    def phase(self) -> str:
+        """Nobody halts this market."""
+        return "open"
+
+    @property
+    def special_quote(self) -> float | None:
+        """None: there is no book."""
+        return None
+
+    @property
     def step_volume(self) -> float:
         """Volume of a step, lots: the unit of actions."""
         return self.parameters.volume / self.config.lot_size

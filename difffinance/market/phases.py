@@ -1,4 +1,4 @@
-"""How a trading day goes on: seconds, limit states, pauses, call auctions, the close. Kernels.
+"""How a trading day goes on: seconds, limit states, pauses, call auctions, special quotes, the close. Kernels.
 
 `carry_on` brings the day up to the time of a message before it is looked at, `look_around` draws the conclusions
 after it. What a phase allows is `supervision.venue_refusal`'s business; the book's own phase follows.
@@ -6,7 +6,8 @@ after it. What a phase allows is `supervision.venue_refusal`'s business; the boo
 
 import numpy as np
 
-from difffinance.market.auction import uncross
+from difffinance.market.after_hours import begin_fixed_price
+from difffinance.market.auction import indicative, uncross
 from difffinance.market.compiled import lean_kernel, sealed
 from difffinance.market.layout import FILLS
 from difffinance.market.layout import PHASE as BOOK_PHASE
@@ -23,13 +24,16 @@ from difffinance.market.settlement import (
     mark,
     settle,
 )
+from difffinance.market.special_quote import balanced, next_quote, nothing_crosses
 from difffinance.market.supervision import (
+    AFTER,
     BAND_HIGH,
     BAND_LOW,
     CLOSED,
     CLOSING,
     CLOSING_AUCTION,
     END,
+    FIXED_PRICE,
     FOREVER,
     HALTS,
     INDEX_ROWS,
@@ -46,6 +50,10 @@ from difffinance.market.supervision import (
     PAUSE_NS,
     PAUSED,
     PHASE,
+    QUOTE,
+    QUOTE_SIDE,
+    QUOTES,
+    RENEWAL_NS,
     REOPENING,
     REOPENING_NS,
     RESUME,
@@ -54,6 +62,7 @@ from difffinance.market.supervision import (
     SECOND,
     SECOND_NS,
     SPAN,
+    SPECIAL_QUOTE,
     STATE_NS,
     UNTIL,
     at_limit,
@@ -62,6 +71,7 @@ from difffinance.market.supervision import (
     next_second,
     note_trades,
     place_of,
+    quote_step,
 )
 
 
@@ -87,7 +97,7 @@ def carried_on(address, ts):  # type: ignore[no-untyped-def]
         elif due <= ts:
             first = floor.top[FILLS]
             if session[PHASE] == REOPENING or (session[PHASE] == CLOSING_AUCTION and due >= rules[END]):
-                trade_auction(floor)
+                trade_auction(floor, session[LAST])
             change_phase(floor, due, first)
         else:
             return
@@ -95,14 +105,20 @@ def carried_on(address, ts):  # type: ignore[no-untyped-def]
 
 @lean_kernel
 def look_around(floor, ts, first):  # type: ignore[no-untyped-def]
-    """After a message: remember its trades, heed the breaker and the limit state."""
+    """After a message: remember its trades, heed the breaker, the limit state and a special quote."""
     rules, session, top = floor.rules, floor.session, floor.top
     if ts < 0 or session[PHASE] > LIMIT_STATE:
+        if ts >= 0 and session[PHASE] == SPECIAL_QUOTE:
+            heed_quote(floor, ts)
         return
     if top[FILLS] > first:
         note_trades(rules, session, floor.fills, first, top[FILLS])
         heed_breaker(floor, ts)
         heed_listing(floor, ts)
+    if rules[QUOTES] > 0 and top[BOOK_PHASE] == AUCTION:
+        show_quote(floor, ts, session[LAST], session[QUOTE_SIDE])
+        heed_quote(floor, ts)
+        return
     limit = session[PHASE] <= LIMIT_STATE and at_limit(rules, session, top)
     if session[PHASE] == OPEN and limit:
         session[LIMIT_STATES] += 1
@@ -131,6 +147,44 @@ def heed_listing(floor, ts):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
+def show_quote(floor, ts, price, side):  # type: ignore[no-untyped-def]
+    """Show a special quote a step from `price`."""
+    rules, session = floor.rules, floor.session
+    session[QUOTE], session[QUOTE_SIDE] = next_quote(rules, floor.top, price, side), side
+    enter_phase(floor, ts, SPECIAL_QUOTE, min(ts + rules[RENEWAL_NS], rules[CLOSING]), floor.top[FILLS])
+
+
+@lean_kernel
+def heed_quote(floor, ts):  # type: ignore[no-untyped-def]
+    """End a special quote whose orders balance, or have gone; turn one that the other side presses by now."""
+    rules, session = floor.rules, floor.session
+    side, last, first = session[QUOTE_SIDE], session[LAST], floor.top[FILLS]
+    if nothing_crosses(floor):
+        enter_phase(floor, ts, OPEN, rules[CLOSING], first)
+        return
+    price, _, surplus = indicative(floor, session[QUOTE])
+    if not balanced(floor, price, surplus) or side * (price - session[QUOTE]) > 0:
+        return
+    if side * (price - last) < -quote_step(rules, last):
+        show_quote(floor, ts, last, -side)
+        return
+    trade_auction(floor, session[QUOTE])
+    enter_phase(floor, ts, OPEN, rules[CLOSING], first)
+
+
+@lean_kernel
+def renew_quote(floor, ts):  # type: ignore[no-untyped-def]
+    """Move a special quote on by a step; at the daily limit it stays to the end of continuous trading."""
+    rules, session = floor.rules, floor.session
+    quote, side = session[QUOTE], session[QUOTE_SIDE]
+    if next_quote(rules, floor.top, quote, side) == quote:
+        session[UNTIL] = rules[CLOSING]
+        return
+    show_quote(floor, ts, quote, side)
+    heed_quote(floor, ts)
+
+
+@lean_kernel
 def pause(floor, ts, resume):  # type: ignore[no-untyped-def]
     """Halt until `resume` (FOREVER: to the close); the reopening auction gathers orders before it ends."""
     rules, session = floor.rules, floor.session
@@ -149,10 +203,15 @@ def change_phase(floor, ts, first):  # type: ignore[no-untyped-def]
     """Go to the phase that is due at `ts`; `first` is the first trade of the auction that ends."""
     rules, session = floor.rules, floor.session
     phase = session[PHASE]
-    if ts >= rules[END]:
+    if ts >= rules[END] and phase == CLOSING_AUCTION and rules[AFTER] > 0:
+        begin_fixed_price(floor)
+        enter_phase(floor, ts, FIXED_PRICE, rules[AFTER], first)
+    elif ts >= rules[END]:
         enter_phase(floor, ts, CLOSED, FOREVER, first)
     elif ts >= rules[CLOSING]:
         enter_phase(floor, ts, CLOSING_AUCTION, rules[END], first)
+    elif phase == SPECIAL_QUOTE:
+        renew_quote(floor, ts)
     elif phase == LIMIT_STATE:
         pause(floor, ts, ts + rules[PAUSE_NS])
     elif phase in (OPEN, PAUSED):  # an open market is due to change before its close where it begins with an auction
@@ -163,8 +222,8 @@ def change_phase(floor, ts, first):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def trade_auction(floor):  # type: ignore[no-untyped-def]
-    """Let the gathered orders trade at one price."""
+def trade_auction(floor, reference):  # type: ignore[no-untyped-def]
+    """Let the gathered orders trade at one price; `reference` is that of `auction.uncross`."""
     first = floor.top[FILLS]
     for row in range(2):  # market orders end here, traded or not
         order_id = np.int64(floor.waiting[row].first) if floor.waiting[row].quantity > 0 else np.int64(-1)
@@ -172,7 +231,7 @@ def trade_auction(floor):  # type: ignore[no-untyped-def]
             order = floor.orders[order_id]
             floor.resting[order.owner, row] -= order.quantity
             order_id = np.int64(order.next)
-    uncross(floor, floor.session[LAST])
+    uncross(floor, reference)
     settle(floor, first, 0)
     note_trades(floor.rules, floor.session, floor.fills, first, floor.top[FILLS])
     mark(floor)
@@ -195,9 +254,11 @@ def enter_phase(floor, ts, phase, until, first):  # type: ignore[no-untyped-def]
     """Begin a phase, let the book respect it, and write it down."""
     session, counts = floor.session, floor.counts
     session[PHASE], session[UNTIL] = phase, until
-    gathers = phase in (REOPENING, CLOSING_AUCTION)
-    floor.top[BOOK_PHASE] = CONTINUOUS if phase <= LIMIT_STATE else AUCTION if gathers else BOOK_HALTED
+    gathers, trades = phase in (REOPENING, CLOSING_AUCTION, SPECIAL_QUOTE), phase <= LIMIT_STATE or phase == FIXED_PRICE
+    floor.top[BOOK_PHASE] = CONTINUOUS if trades else AUCTION if gathers else BOOK_HALTED
     event = floor.events[counts[EVENTS]]
     event.ts, event.kind, event.side, event.order_id, event.owner = ts, PHASE_CHANGE, 0, -1, -1
     event.price, event.quantity, event.code, event.done, event.first_fill = 0, 0, phase, 0, first
+    if phase == SPECIAL_QUOTE:
+        event.price, event.side = session[QUOTE], session[QUOTE_SIDE]
     counts[EVENTS] += 1

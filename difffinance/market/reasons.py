@@ -36,6 +36,7 @@ ORDER_BAND = 32
 MOVING_BAND = 33
 SHORT_SALE = 34
 BAD_ID = 35
+FIXED_PRICE = 36
 
 NAMES = (
     "ok",
@@ -74,4 +75,5 @@ NAMES = (
     "moving_band",
     "short_sale",
     "bad_id",
+    "fixed_price",
 )

@@ -85,6 +85,14 @@ class Session(Protocol):
         """Fills of the last step."""
 
     @property
+    def phase(self) -> str:
+        """What the venue does now: one of `supervision.PHASES`."""
+
+    @property
+    def special_quote(self) -> float | None:
+        """The special quote that is shown now, quote currency (Tokyo)."""
+
+    @property
     def step_volume(self) -> float:
         """Expected volume of the coming step, lots: the unit of actions."""
 

@@ -26,7 +26,7 @@ from difffinance.market.layout import (
     WAITING,
     WIDTH,
 )
-from difffinance.market.supervision import FEE_ITEMS, fee_cents
+from difffinance.market.supervision import ACCESS, FEE_ITEMS, access_fee, fee_cents
 
 EVENT = np.dtype(
     [("ts", "i8"), ("kind", "i4"), ("side", "i4"), ("order_id", "i8"), ("price", "i8"), ("quantity", "i8"),
@@ -43,8 +43,10 @@ BOUGHT, SOLD, PASSIVE, BOUGHT_VALUE, SOLD_VALUE, ASKED = range(6)
 MID, LAST_BID, LAST_ASK = range(3)
 EVENTS, NEXT_ID, REFUSED, TRADED, TAKEN = range(5)
 COUNTS = 5
-# Kind of the log row of a change of phase: `code` is the new phase, price and `done` those of its call auction.
+# Kind of the log row of a change of phase: `code` is the new phase; price and side are those of a special quote.
 PHASE_CHANGE: Any = np.int64(100)
+# Log rows of phases that time alone may write before a message: a special quote's way down to one yen is the longest.
+PHASE_ROWS = 160
 NONE: Any = np.int64(0)  # no price, or the whole quantity
 
 
@@ -113,11 +115,11 @@ def mark(floor):  # type: ignore[no-untyped-def]
 def roomy(floor, orders):  # type: ignore[no-untyped-def]
     """Return whether the arrays have room for that many more messages, whatever they fill."""
     top, counts = floor.top, floor.counts
-    # A message may end a pause first: rows of the phases, and two more fills.
+    # Each message may begin a phase and end one, with an auction that leaves an order partly filled.
     return (
-        counts[EVENTS] + orders + 16 <= len(floor.events)
+        counts[EVENTS] + 3 * orders + PHASE_ROWS <= len(floor.events)
         and counts[NEXT_ID] + orders <= len(floor.orders)
-        and top[FILLS] + top[LIVE] + top[TIPS] + orders + 2 <= len(floor.fills)
+        and top[FILLS] + top[LIVE] + top[TIPS] + 2 * orders + 2 <= len(floor.fills)
     )
 
 
@@ -155,6 +157,9 @@ def settle(floor, start, side):  # type: ignore[no-untyped-def]
             floor.fees[buyer] += fee(floor.rules, floor.rates, floor.paid_on, buyer, buy, 1, value)
         if seller < seats:
             floor.fees[seller] += fee(floor.rules, floor.rates, floor.paid_on, seller, sell, -1, value)
+        taker = buyer if side > 0 else seller
+        if floor.rules[ACCESS] > 0 and side != 0 and taker < seats:
+            floor.fees[taker] += access_fee(floor.rules, fill.price, quantity)
 
 
 @lean_kernel

@@ -14,12 +14,14 @@ from difffinance.market.layout import ASK, BASE, BID, WIDTH, next_down, next_up
 from difffinance.market.matching import LIMIT
 
 # Places in `rules`: lots; order price band; moving band; spans of time, ns; breaker; short sales; the day, ns; fees;
-# pauses of a new listing (length in ns); first place and rows of each table.
+# pauses of a new listing (length in ns); first place and rows of each table; end of after-hours trading, ns (0: none);
+# table of the special-quote steps (0: none), ns from one to the next; access fee of a lot, its share of prices below.
 (ACTIVE, LEAST, STEP, MOST, MOST_MARKET, COLLAR, COLLAR_TICKS, BAND, BAND_WIDTH, BAND_CENTS, CENTS, PER_TICKS, STATE_NS,
  PAUSE_NS, REOPENING_NS, COOLING_NS, RISES, CLOSE, SHORT_FALL, CLOSING, END, FEE_ITEMS, COMMISSION, LEAST_COMMISSION,
  STAMP_BUY, STAMP_SELL, STAMP_STEP, HANDLING, MANAGEMENT, TRANSFER, MONEY_CENTS, PER_MONEY, LISTING_NS, TICKS, WINDOWS,
- WINDOW_ROWS, BREAKER, LEVELS, INDEX, INDEX_ROWS, LISTING, LISTING_LEVELS) = range(42)  # fmt: skip
-RULES = 42
+ WINDOW_ROWS, BREAKER, LEVELS, INDEX, INDEX_ROWS, LISTING, LISTING_LEVELS, AFTER, QUOTES, RENEWAL_NS, ACCESS,
+ ACCESS_SHARE, ACCESS_BELOW) = range(48)  # fmt: skip
+RULES = 48
 NO_BAND, MEAN_BAND, TRADE_BAND = range(3)  # values of BAND
 # Columns of the tables: price steps (up to and at this price, step); windows of the moving band (from, to, factor);
 # levels of the breaker (-1 ns: to the close); path of an index (ns, millionths of its previous close); thresholds of a
@@ -29,16 +31,20 @@ BREAKER_FALL, BREAKER_NS, BREAKER_UNTIL, BREAKER_LATER = range(4)
 # Places in `session`: phase, when it is due to change, end of a pause; second of the day; last trade, lowest trade;
 # moving band (0: none) and what it is around, a sum over a count; when that was set; end of a cooling-off; highest
 # breaker level so far; whether short sales are restricted; sums of the last five minutes; row of the index path;
-# tallies; opening price and highest threshold so far of a new listing; then three numbers a second (sum and count of
-# trade prices, last price).
+# tallies; opening price and highest threshold so far of a new listing; special quote and the side that presses; then
+# three numbers a second (sum and count of trade prices, last price).
 (PHASE, UNTIL, RESUME, SECOND, LAST, LOWEST_TRADE, BAND_LOW, BAND_HIGH, MEAN_SUM, MEAN_COUNT, MEAN_SET, COOLING_UNTIL,
  FIRED, RESTRICTED, ROLL_SUM, ROLL_COUNT, INDEX_AT, HALTS, COOLINGS, LIMIT_STATES, FIRST_TRADE,
- PAUSED_AT) = range(22)  # fmt: skip
+ PAUSED_AT, QUOTE, QUOTE_SIDE) = range(24)  # fmt: skip
 SPAN = 301  # seconds kept: the present one and the five minutes before
-SCALARS = 22
+SCALARS = 24
 SESSION = SCALARS + 3 * SPAN
-# Values of PHASE. Continuous trading goes on in a limit state; orders gather in the two auctions.
-OPEN, LIMIT_STATE, REOPENING, CLOSING_AUCTION, PAUSED, CLOSED = range(6)
+# Values of PHASE. Continuous trading goes on in a limit state; orders gather in the two auctions and under a special
+# quote; after hours they trade at the closing price alone.
+OPEN, LIMIT_STATE, REOPENING, CLOSING_AUCTION, PAUSED, CLOSED, FIXED_PRICE, SPECIAL_QUOTE = range(8)
+PHASES = (
+    "open", "limit_state", "reopening_auction", "closing_auction", "paused", "closed", "fixed_price", "special_quote",
+)  # fmt: skip
 
 HOLD_SECONDS, LEAST_CHANGE = 30, 100  # LULD plan V(A): a reference stays 30 s, and until the mean is 1/100 away
 FOREVER = np.int64(1) << 60
@@ -49,6 +55,15 @@ ONE, MILLION, FEE_UNIT, SECOND_NS = 10_000, 1_000_000, 10_000_000, 1_000_000_000
 def tick_at(rules, price):  # type: ignore[no-untyped-def]
     """Return the price step at a price."""
     row = rules[TICKS]
+    while price > rules[row]:
+        row += 2
+    return rules[row + 1]
+
+
+@inlined
+def quote_step(rules, price):  # type: ignore[no-untyped-def]
+    """Return the step of special quotes at a price."""
+    row = rules[QUOTES]
     while price > rules[row]:
         row += 2
     return rules[row + 1]
@@ -116,6 +131,15 @@ def fee_cents(rules, side, value):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
+def access_fee(rules, price, quantity):  # type: ignore[no-untyped-def]
+    """Return what `quantity` lots taken at a price pay the venue, quote currency: never more than the cap there."""
+    fee = float(rules[ACCESS])
+    if price < rules[ACCESS_BELOW]:
+        fee = min(fee, price * rules[MONEY_CENTS] * rules[ACCESS_SHARE] * (FEE_UNIT / (100.0 * ONE)) / rules[PER_MONEY])
+    return fee * quantity / FEE_UNIT
+
+
+@lean_kernel
 def worst_price(top, levels, bits, side, quantity, limit):  # type: ignore[no-untyped-def]
     """Return the last price at which an order would trade, or 0; `limit` in ticks."""
     row = 1 if side > 0 else 0
@@ -168,7 +192,8 @@ def venue_refusal(floor, ts, kind, side, price, quantity, held, owned):  # type:
     if not lot_allowed(rules, side, quantity, held):
         return reasons.LOT_SIZE
     if session[PHASE] > LIMIT_STATE or ts < 0:
-        return reasons.OK
+        worse = kind != LIMIT or side * (price - session[LAST]) < 0
+        return reasons.FIXED_PRICE if session[PHASE] == FIXED_PRICE and worse else reasons.OK
     if rules[COLLAR] > 0 and kind == LIMIT and side * (price - collar_price(rules, top, session[LAST], side)) > 0:
         return reasons.ORDER_BAND
     if side < 0 and owned and session[RESTRICTED] and quantity > held and (kind != LIMIT or price <= best_of(top, 1)):

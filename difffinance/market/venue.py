@@ -29,6 +29,7 @@ from difffinance.market.handles import Handle
 from difffinance.market.layout import BASE, FILLS, LEVEL, WIDTH
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
+from difffinance.market.settlement import PHASE_ROWS
 from difffinance.market.supervision import ACTIVE
 from difffinance.records import Array
 
@@ -110,8 +111,9 @@ class Venue:
         """Grow whatever that many more messages could need: log, orders, fills, window of prices."""
         book, counts = self.book, self.floor.counts
         if not roomy(self.floor_handle, messages):
-            self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + messages + 16)
-            book.grow(int(counts[NEXT_ID]) + messages, messages + 2)
+            rows = 3 * messages + PHASE_ROWS  # as `roomy` counts
+            self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + rows)
+            book.grow(int(counts[NEXT_ID]) + messages, 2 * messages + 2)
             if self.floor.rules[ACTIVE]:
                 self.accounts["paid_on"] = _room(self.accounts["paid_on"], len(book.orders))
         flow = self.flow

@@ -31,7 +31,7 @@ from difffinance.market.floor import (
 )
 from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, read_depth
 from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
-from difffinance.market.supervision import CLOSED, PAUSED, PHASE, REOPENING, STEP, UNTIL, tick_at
+from difffinance.market.supervision import CLOSED, PAUSED, PHASE, REOPENING, SPECIAL_QUOTE, STEP, UNTIL, tick_at
 
 # Places in `scale`, what the numbers are measured in and what is known about the flow.
 UNIT, SIGMA, ACTIVITY, DECAY, TEMPORARY, EXPONENT, PERMANENT, STEPS_LEFT, RISK_AVERSION = range(9)
@@ -261,9 +261,9 @@ def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-
 
 @lean_kernel
 def halted(floor):  # type: ignore[no-untyped-def]
-    """Return whether no order trades now: a pause with its reopening auction, the opening one, the end of the day."""
+    """Return whether no order trades now: a pause, an auction but the closing one, a special quote, the end."""
     phase = floor.session[PHASE]
-    return phase in (PAUSED, REOPENING, CLOSED) or floor.session[UNTIL] <= 0
+    return phase in (PAUSED, REOPENING, SPECIAL_QUOTE, CLOSED) or floor.session[UNTIL] <= 0
 
 
 @lean_kernel

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from difffinance.simulation.counterfactual import Twins
     from difffinance.simulation.episode import Episode
 
-_STAGES = ("open", "limit state", "reopening auction", "closing auction", "paused", "closed")  # market.supervision
-_HALTS = ("#e8a33d", "#6fa3cf", "#b9a3d0", "#9a9a9a")
+_HALTS = ("#e8a33d", "#6fa3cf", "#b9a3d0", "#9a9a9a", "#7fb58a", "#d98a8a")
 SHADES = ("#1f6fb2", "#8c8c8c", "#3f8f5f", "#7d4fa8", "#d9541e", "#b08a2e", "#2b9aa0", "#a03a6b")
 
 
@@ -32,7 +31,8 @@ def plot_path(
 ) -> Picture:
     """Draw a mid with the price limits and the halts of the session.
 
-    `table` has minutes, mid and, where it is known, value; `halts` has start, end (minutes) and reason.
+    `table` has minutes, mid and, where it is known, value; `halts` has start, end (minutes), reason and, for special
+    quotes, the quote.
     """
     figure, (axis,) = new_figure(height=3.6)
     axis.plot(table["minutes"], table["mid"], color=COLOURS["ink"], linewidth=0.9, label="mid")
@@ -49,19 +49,24 @@ def plot_path(
     return Picture("market_path", "Price path, limits and halts", note, table, figure)
 
 
-def halts_table(episode: "Episode") -> pl.DataFrame:
-    """Return the pauses, auctions and closings of an episode from its log: start, end (minutes) and reason."""
+def halts_table(episode: "Episode", *, tick_size: float = 0.01) -> pl.DataFrame:
+    """Return the phases of an episode but continuous trading, from its log: start, end (minutes), reason, quote.
+
+    A special quote has a row for each of its steps, with its price; the others have none.
+    """
     from difffinance.market.settlement import PHASE_CHANGE
-    from difffinance.market.supervision import OPEN
+    from difffinance.market.supervision import OPEN, PHASES
 
     changes = np.concatenate([rows[rows["kind"] == PHASE_CHANGE] for rows in episode.events])
     minutes = np.append(changes["ts"] / 6e10, len(episode) * episode.step_seconds / 60)
+    quotes = [ticks * tick_size if ticks else None for ticks in changes["price"].tolist()]
     rows = [
-        (float(start), float(end), _STAGES[code])
-        for start, end, code in zip(minutes[:-1], minutes[1:], changes["code"].tolist(), strict=True)
+        (float(start), float(end), PHASES[code].replace("_", " "), quote)
+        for start, end, code, quote in zip(minutes[:-1], minutes[1:], changes["code"].tolist(), quotes, strict=True)
         if code != OPEN
     ]
-    return pl.DataFrame(rows, schema={"start": pl.Float64, "end": pl.Float64, "reason": pl.String}, orient="row")
+    schema = {"start": pl.Float64, "end": pl.Float64, "reason": pl.String, "quote": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _shade_halts(axis: "Axes", halts: pl.DataFrame | None) -> None:
@@ -72,6 +77,9 @@ def _shade_halts(axis: "Axes", halts: pl.DataFrame | None) -> None:
             labelled.append(reason)
         shade = _HALTS[labelled.index(reason) % len(_HALTS)]
         axis.axvspan(start, end, color=shade, alpha=0.35, linewidth=0, label=label)
+    if halts is not None and "quote" in halts.columns:
+        shown = halts.drop_nulls("quote")
+        axis.hlines(shown["quote"], shown["start"], shown["end"], color=COLOURS["ink"], linewidth=1.4)
 
 
 @house_style

@@ -13,10 +13,20 @@ from difffinance.market.matching import AUCTION, CANCEL, CONTINUOUS, HALTED, LIM
 from difffinance.market.reference import ReferenceBook
 from difffinance.market.rules import SessionRules, price_band, session_rules
 from difffinance.market.settlement import PHASE_CHANGE
-from difffinance.market.supervision import CLOSED, CLOSING_AUCTION, LIMIT_STATE, OPEN, REOPENING
+from difffinance.market.supervision import (
+    CLOSED,
+    CLOSING_AUCTION,
+    FIXED_PRICE,
+    LIMIT_STATE,
+    OPEN,
+    REOPENING,
+    SPECIAL_QUOTE,
+)
 from difffinance.simulation.audit_venue import VenueAudit
 from difffinance.simulation.episode import Episode
 
+# Which phases end with an auction, and in which ones.
+_UNCROSSED = {REOPENING: (OPEN, CLOSED), CLOSING_AUCTION: (CLOSED, FIXED_PRICE), SPECIAL_QUOTE: (OPEN,)}
 _ACCEPTED = (reasons.OK, reasons.NO_LIQUIDITY)
 
 
@@ -63,7 +73,7 @@ class _Audit:
         done: int, first_fill: int,
     ) -> None:  # fmt: skip
         if kind == PHASE_CHANGE:
-            self._change_phase(ts, code)
+            self._change_phase(ts, code, price, side)
             return
         self._message(ts, kind, side, order_id, price, quantity, owner, code, done)
         if self.venue is not None:
@@ -97,21 +107,22 @@ class _Audit:
             return None
         return self.held[owner] - sum(o.quantity for o in self.book.orders.values() if o.owner == owner and o.side < 0)
 
-    def _change_phase(self, ts: int, phase: int) -> None:
+    def _change_phase(self, ts: int, phase: int, price: int, side: int) -> None:
         if self.venue is None:
             self._check(False, "a phase without a rulebook")
             return
-        gathered = self.venue.phase in (REOPENING, CLOSING_AUCTION)
-        if gathered and phase in (OPEN, CLOSED):
+        if phase in _UNCROSSED.get(self.venue.phase, ()):
             start = len(self.book.trades)
             self.venue.uncross(ts)
             for seller, buyer, at, traded in self.book.trades[start:]:
                 self._exchange(buyer, self.owner[buyer], 1, at, traded)
                 self._exchange(seller, self.owner[seller], -1, at, traded)
             self._look()
-        self.venue.change_phase(ts, phase)
-        gathers = phase in (REOPENING, CLOSING_AUCTION)
-        code = self.book.set_phase(CONTINUOUS if phase <= LIMIT_STATE else AUCTION if gathers else HALTED)
+        self.venue.change_phase(ts, phase, price, side)
+        if phase == FIXED_PRICE:
+            self.best, self.mid = {}, float(self.venue.last / self.venue.tick)
+        trades = phase <= LIMIT_STATE or phase == FIXED_PRICE
+        code = self.book.set_phase(CONTINUOUS if trades else AUCTION if phase in _UNCROSSED else HALTED)
         self._check(code == reasons.OK, "trading went on with a crossed book")
 
     def _check_order(self, kind: int, side: int, quantity: int, seat: int) -> None:
@@ -136,11 +147,16 @@ class _Audit:
     def _send(self, ts: int, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> None:
         self.owner[order_id] = owner
         start = len(self.book.trades)
-        self.book.place(kind, order_id, side, price, quantity, owner)
+        if self.venue is None:
+            self.book.place(kind, order_id, side, price, quantity, owner)
+        else:
+            self.venue.send(ts, kind, order_id, side, price, quantity, owner)
         for maker, _, at, traded in self.book.trades[start:]:
             self._check_price(at)
             if self.venue is not None:
                 self.venue.trade(ts, at)
+                if owner < len(self.held):
+                    self.fees[owner] += float(self.venue.access_fee(at, traded))
             self._exchange(order_id, owner, side, at, traded)
             self._exchange(maker, self.owner[maker], -side, at, traded)
         self._look()

@@ -12,7 +12,17 @@ from difffinance.market.enforcement import daily_limits, exact, local_time, trad
 from difffinance.market.matching import LIMIT
 from difffinance.market.rulebooks.parts import Halt
 from difffinance.market.rules import get_rulebook
-from difffinance.market.supervision import CLOSED, LIMIT_STATE, OPEN, PAUSED, REOPENING
+from difffinance.market.supervision import (
+    CLOSED,
+    CLOSING_AUCTION,
+    FIXED_PRICE,
+    LIMIT_STATE,
+    OPEN,
+    PAUSED,
+    REOPENING,
+    SPECIAL_QUOTE,
+)
+from difffinance.simulation.audit_quote import QuoteAudit
 
 _SECOND = 1_000_000_000
 
@@ -22,10 +32,11 @@ class VenueAudit:
 
     def __init__(self, market: MarketConfig, book: Any, check: Callable[[bool, str], None]) -> None:
         self.market, self.book, self.check = market, book, check
-        self.rulebook = get_rulebook(market.rulebook, market.date)
+        self.rulebook = get_rulebook(market.rulebook, market.date, half_cent_from=market.half_cent_from)
         self.tick, self.close = exact(market.tick_size), exact(market.start_price)
         self.daily = daily_limits(market, self.rulebook, self.close)
         self.day = trading_day(self.rulebook, market.opening_auction_seconds)
+        self.end = next(part[1] for part in reversed(self.day) if part[3] != "fixed_price") * _SECOND
         self.phase, self.since, self.resume = OPEN, 0, 0
         self.last, self.low = self.close, self.close
         self.fired: list[Halt] = []
@@ -37,6 +48,7 @@ class VenueAudit:
         self.band: tuple[Decimal, Decimal] | None = None
         self.cooling_until, self.owed, self.traded = 0, "", False
         self.paid: dict[int, tuple[Decimal, Decimal]] = {}  # value and fees of each order so far
+        self.quotes = QuoteAudit(self.rulebook, self.tick, self.daily, book) if self.rulebook.quote_steps else None
 
     def carry_on(self, ts: int) -> None:
         """Let the seconds up to `ts` pass."""
@@ -65,8 +77,8 @@ class VenueAudit:
         lower, upper = book.price_band(reference, time=clock, previous_close=self.close)
         self.band = None if lower is None or upper is None else (lower, upper)
 
-    def change_phase(self, ts: int, phase: int) -> None:
-        """Judge a change of phase that the log holds."""
+    def change_phase(self, ts: int, phase: int, price: int, side: int) -> None:
+        """Judge a change of phase that the log holds; price and side are those of a special quote."""
         self.carry_on(ts)
         state, opening = self.rulebook.limit_state, 0
         if phase == PAUSED:
@@ -85,18 +97,32 @@ class VenueAudit:
                 self.check(ts == max(self.since, self.resume - opening), "reopening auction at another time")
         elif phase == OPEN and self.phase == REOPENING:
             self.check(ts == self.resume, "trading resumed at another time")
+        elif phase == OPEN and self.phase == SPECIAL_QUOTE:
+            self.check(self.owed == f"open at {ts}", "a special quote ended without a match")
+        elif phase == SPECIAL_QUOTE and self.quotes is not None:
+            self.quotes.shown(ts, self.last, price, side, self.owed, self.check)
+        elif phase == FIXED_PRICE:
+            fixed = self.day[-1][3] == "fixed_price" and self.phase == CLOSING_AUCTION
+            self.check(fixed and ts == self.end, "after-hours trading at another time")
+            for order_id in list(self.book.orders):
+                self.book.cancel(order_id)
         elif phase == CLOSED:
-            self.check(ts == self.day[-1][1] * _SECOND, "closed at another time")
+            self.check(
+                ts == (self.end if self.phase == PAUSED else self.day[-1][1] * _SECOND), "closed at another time"
+            )
         self.owed = ""
         if self.phase == REOPENING and phase == OPEN:
             self._reopen()
         self.phase, self.since = phase, ts
+        if phase == SPECIAL_QUOTE and self.quotes is not None:
+            self.owed = self.quotes.owed(ts, self.last)
 
     def uncross(self, ts: int) -> list[int]:
         """Trade the plain book's auction at the end of a call phase; return the prices in ticks."""
         self.carry_on(ts)
         start = len(self.book.trades)
-        self.book.uncross(int(self.last / self.tick))
+        quoted = self.quotes is not None and self.phase == SPECIAL_QUOTE
+        self.book.uncross(int((self.quotes.quote if quoted and self.quotes else self.last) / self.tick))
         for _, _, price, _ in self.book.trades[start:]:
             self.trade(ts, price, auction=True)
         return [row[2] for row in self.book.trades[start:]]
@@ -122,7 +148,16 @@ class VenueAudit:
         shares, holding = quantity * unit, (held or 0) * unit
         self.check(book.quantity_allowed(side, int(shares), max(int(holding), 0)), "lot size")
         if kind == LIMIT and book.ticks.tick(money) > 0:
-            self.check(money % book.tick_size(money) == 0, "tick size")
+            spread = self.market.average_quoted_spread
+            step = book.tick_size(money, quoted_spread=None if spread is None else exact(spread))
+            self.check(money % step == 0, "tick size")
+        after_hours = book.session(local_time(self.day, ts // _SECOND)) == "fixed_price"
+        self.check(after_hours == (self.phase == FIXED_PRICE), "after-hours trading outside its hours")
+        if self.phase == FIXED_PRICE:
+            good = kind == LIMIT and book.after_hours_allowed(side, money, self.last)
+            self.check(good, "an after-hours order worse than the close")
+        if self.quotes is not None and self.phase == SPECIAL_QUOTE:
+            self.check(not self.quotes.late(ts), "a special quote was not renewed")
         if ts < 0 or self.phase not in (OPEN, LIMIT_STATE):
             return
         bid, ask = self.book.best_bid, self.book.best_ask
@@ -134,6 +169,14 @@ class VenueAudit:
         if short and (self.market.short_sales_restricted or book.short_sale_restricted(self.close, self.low)):
             self.check(kind == LIMIT and (bid is None or price > bid), "short sale at or below the best bid")
 
+    def send(self, ts: int, kind: int, order_id: int, side: int, price: int, quantity: int, owner: int) -> None:
+        """Place an accepted order in the plain book: after hours at the close, short of a special quote."""
+        at = int(self.last / self.tick) if self.phase == FIXED_PRICE else price
+        if self.quotes is None or ts < 0 or self.phase != OPEN:
+            self.book.place(kind, order_id, side, at, quantity, owner)
+        elif self.quotes.place(self.last, kind, order_id, side, price, quantity, owner):
+            self.owed = f"special quote at {ts}"
+
     def trade(self, ts: int, price: int, *, auction: bool = False) -> None:
         """Judge a trade and remember it."""
         money = price * self.tick
@@ -143,6 +186,11 @@ class VenueAudit:
             return
         if self.band is not None and not auction:
             self.check(self.band[0] <= money <= self.band[1], "a trade outside the moving band")
+        if self.phase == FIXED_PRICE:
+            self.check(money == self.last, "an after-hours trade off the close")
+        if self.quotes is not None and not auction:
+            near = abs(money - self.last) <= (self.rulebook.quote_step(self.last) or 0)
+            self.check(near, "a trade further from the last than a special-quote step")
         self.opening = money if self.opening is None else self.opening
         self.trades.append((ts, money))
         self.lasts.append((ts, money))
@@ -150,7 +198,9 @@ class VenueAudit:
         self.traded = self.traded or not auction
 
     def settled(self, ts: int) -> None:
-        """After a message: note which halt or limit state the rulebook now calls for."""
+        """After a message: note which halt, limit state or end of a special quote the rulebook now calls for."""
+        if self.phase == SPECIAL_QUOTE and self.quotes is not None:
+            self.owed = self.quotes.owed(ts, self.last)
         if ts < 0 or self.phase not in (OPEN, LIMIT_STATE):
             return
         if self.traded:
@@ -198,6 +248,11 @@ class VenueAudit:
         bid, ask = self.book.best_bid, self.book.best_ask
         lower, upper = -(-self.band[0] // self.tick), self.band[1] // self.tick
         return (bid is not None and bid >= upper) or (ask is not None and ask <= lower)
+
+    def access_fee(self, price: int, quantity: int) -> Decimal:
+        """Return what taking `quantity` lots at a price in ticks pays the venue."""
+        fee, cap = exact(self.market.access_fee), self.rulebook.access_fee_cap(price * self.tick)
+        return (fee if cap is None else min(fee, cap)) * quantity * exact(self.market.lot_size)
 
     def fees(self, order_id: int, side: int, value: int) -> Decimal:
         """Return what a trade adds to the fees of an order; `value` in ticks times lots."""

@@ -2,8 +2,9 @@
 
 Beyond SCIENCE: the rows above 150,000 yen are those of the exchange's page of daily price limits (same digits,
 10,000,000 from 50,000,000 on); ticks are those of "other issues" (not TOPIX 500); its notices of broadened limits
-(18 Apr 2023: base 1,769, upper limit 3,370) round the upper limit up to the tick. Fees and trading units are not
-modelled: `commission_rate`, `market.lot_size`.
+(18 Apr 2023: base 1,769, upper limit 3,370) round the upper limit up to the tick. A special quote off the tick is moved
+back to it. Not modelled: sequential trade quotes, the allocation of what trades at a limit at the close, fees and
+trading units (`commission_rate`, `market.lot_size`).
 """
 
 import datetime as dt
@@ -33,6 +34,8 @@ QUOTE_STEPS: _Steps = (
     *((below, limit / 10) for below, limit in LIMITS if below is None or below > 200),
 )
 
+QUOTE_SECONDS, WIDEN_AFTER = 180, 2  # days
+
 _TICK_ROWS = (
     (3_000, 1), (5_000, 5), (30_000, 10), (50_000, 50), (300_000, 100), (500_000, 500), (3_000_000, 1_000),
     (5_000_000, 5_000), (30_000_000, 10_000), (50_000_000, 50_000),
@@ -53,4 +56,6 @@ def rulebook(name: str, day: dt.date) -> Rulebook:
         ticks=TICKS,
         sessions=SESSIONS if day >= dt.date(2024, 11, 5) else SESSIONS_BEFORE,
         quote_steps=QUOTE_STEPS,
+        quote_seconds=QUOTE_SECONDS,
+        widen_after=WIDEN_AFTER,
     )

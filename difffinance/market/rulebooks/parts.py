@@ -212,6 +212,19 @@ class TickTable:
         return next(tick for end, tick in self.steps if end is None or price < end or (self.inclusive and price == end))
 
 
+@dataclass(frozen=True)
+class AccessFeeCap:
+    """The most a venue may charge per share for taking liquidity: `most`, or a share of prices below `below`."""
+
+    most: Decimal
+    share: Decimal
+    below: Decimal = Decimal(1)
+
+    def most_at(self, price: Decimal) -> Decimal:
+        """Return the cap at a price."""
+        return self.most if price >= self.below else price * self.share
+
+
 class Halt(NamedTuple):
     """A stop of trading: its length in minutes or "close" (to the end of the day), and the level that was reached."""
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from difffinance.errors import InputError
 from difffinance.market.rulebooks.parts import (
+    AccessFeeCap,
     Band,
     BandQuestion,
     Breaker,
@@ -30,6 +31,7 @@ from difffinance.market.rulebooks.reading import (
     read_side,
     read_time,
     read_whole,
+    up,
 )
 
 _WIDENED = (False, True, "lower", "upper")
@@ -51,6 +53,7 @@ class Rulebook:
     lots: LotRule = ANY_LOT
     ticks: TickTable = field(default=ANY_PRICE, repr=False)
     half_cent: tuple[Decimal, Decimal] | None = None  # tick, and the largest average quoted spread that earns it
+    access_fee: AccessFeeCap | None = None
     breaker: Breaker | None = field(default=None, repr=False)
     pauses: PauseRule | None = None
     collar: PriceCollar | None = None
@@ -61,6 +64,8 @@ class Rulebook:
     t_plus_one: bool = False
     sessions: tuple[Session, ...] = field(default=(), repr=False)
     quote_steps: tuple[tuple[Decimal | None, Decimal], ...] = field(default=(), repr=False)
+    quote_seconds: int | None = None  # from one special quote to the next
+    widen_after: int | None = None  # days at the limit without trading that widen it
 
     def price_band(
         self,
@@ -118,12 +123,22 @@ class Rulebook:
 
     def tick_size(self, price: Price, *, quoted_spread: Price | None = None) -> Decimal:
         """Return the price step at `price`; 0 where any price goes. `quoted_spread`: the stock's time-weighted mean."""
+        return self.tick_table(quoted_spread).tick(read_amount(price, "price"))
+
+    def tick_table(self, quoted_spread: Price | None = None) -> TickTable:
+        """Return all price steps; `quoted_spread` as in `tick_size`."""
+        if self.half_cent is None or quoted_spread is None:
+            return self.ticks
+        least, widest = self.half_cent
+        if read_amount(quoted_spread, "quoted_spread", zero=True) > widest:
+            return self.ticks
+        steps = tuple((end, min(tick, least)) for end, tick in self.ticks.steps)
+        return TickTable(steps, self.ticks.inclusive)
+
+    def access_fee_cap(self, price: Price) -> Decimal | None:
+        """Return the most that a venue may charge per share for taking liquidity at `price`; None: no cap."""
         value = read_amount(price, "price")
-        tick = self.ticks.tick(value)
-        if self.half_cent and quoted_spread is not None and tick > self.half_cent[0]:
-            narrow = read_amount(quoted_spread, "quoted_spread", zero=True) <= self.half_cent[1]
-            return self.half_cent[0] if narrow else tick
-        return tick
+        return None if self.access_fee is None else self.access_fee.most_at(value)
 
     def market_halt(self, previous_close: Price, last: Price, time: Time, fired: Iterable[object] = ()) -> Halt | None:
         """Return the market-wide halt that an index at `last` calls for.
@@ -179,6 +194,37 @@ class Rulebook:
         """Return how far a special quote moves at each renewal (Tokyo), or None."""
         value = read_amount(price, "price")
         return next((step for below, step in self.quote_steps if below is None or value < below), None)
+
+    def special_quote(self, price: Price, side: str | int, limits: Limits = (None, None)) -> Decimal | None:
+        """Return the special quote that follows `price`, the last trade or the quote so far; None where there is none.
+
+        It lies a step away, up for "buy", on the tick (not further than the step) and not beyond the daily `limits`.
+        """
+        value, sign, step = read_amount(price, "price"), read_side(side), self.quote_step(price)
+        if step is None:
+            return None
+        quote = max(value + sign * step, self.ticks.tick(Decimal(0)))
+        tick = self.ticks.tick(quote)
+        quote = quote - quote % tick if sign > 0 else up(quote, tick)
+        lower, upper = limits
+        quote = quote if lower is None else max(quote, lower)
+        return quote if upper is None else min(quote, upper)
+
+    def widened(self, days_at_limit: int) -> bool | str:
+        """Return the side whose daily limit is widened today, for `price_band`.
+
+        `days_at_limit` counts the days in a row before today that ended at the upper limit without trading; below 0:
+        at the lower limit.
+        """
+        if self.widen_after is None or abs(days_at_limit) < self.widen_after:
+            return False
+        return "upper" if days_at_limit > 0 else "lower"
+
+    def after_hours_allowed(self, side: str | int, limit: Price, close: Price) -> bool:
+        """Return whether a limit order may trade after hours, where every trade is at the `close`."""
+        price, closing = read_amount(limit, "limit"), read_amount(close, "close")
+        fixed = any(part.kind == "fixed_price" for part in self.sessions)
+        return fixed and (price >= closing if read_side(side) > 0 else price <= closing)
 
     def session(self, time: Time) -> str:
         """Return what happens at a time of the day: auction, continuous, fixed_price, break or closed."""
