@@ -204,7 +204,7 @@ def test_signals_are_private_and_stay_in_their_own_view():
 
 
 def test_the_value_and_signals_do_not_leak_through_info(env):
-    assert set(env.step(actions(5)).info) == {"refused", "trades", "seconds"}
+    assert set(env.step(actions(5)).info) == {"refused", "trades", "seconds", "phase"}
 
 
 def test_informed_signal_forecasts_the_next_return():

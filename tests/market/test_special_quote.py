@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from difffinance.config import MarketConfig
+from difffinance.config import FlowConfig, MarketConfig
 from difffinance.market import reasons
 from difffinance.market.enforcement import with_trading_day
+from difffinance.market.environment import MarketEnvironment
 from difffinance.market.floor import EVENTS, carry_on, submit, withdraw
 from difffinance.market.layout import FILLS
 from difffinance.market.matching import LIMIT, MARKET
@@ -188,3 +189,24 @@ def test_two_days_at_the_limit_widen_it(days, lower, upper):
             tokyo.limit(1 if price < 1000 else -1, price, 100)
             assert tokyo.floor.refused[1, reasons.PRICE_LIMIT] == (0 if good else 1), price
             tokyo.floor.refused[:] = 0
+
+
+def test_a_running_market_shows_the_quote_and_goes_on_from_a_snapshot():
+    flow = FlowConfig(fundamental_volatility=0.5)
+    config = MarketConfig(rulebook="jp", start_price=101.0, tick_size=1.0, step_seconds=60.0, flow=flow)
+    env = MarketEnvironment(2, config, num_steps=80)
+    env.reset(seed=1)
+    action = np.zeros((2, 10))
+    action[0, 0] = 3.0
+    step = env.step(action)
+    while step.info["phase"] != "special_quote":
+        step = env.step(action)
+    shown = step.info["special_quote"]
+    assert shown == env.venue.floor.session[QUOTE] and step.state.halted
+    saved, ends = env.snapshot(), []
+    for _ in range(2):
+        env.restore(saved)
+        rows = [env.step(0 * action) and env.events.copy() for _ in range(10)]
+        assert any((row["code"] == SPECIAL_QUOTE).any() for row in rows)
+        ends.append(b"".join(row.tobytes() for row in rows))
+    assert ends[0] == ends[1]

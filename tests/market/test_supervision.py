@@ -9,7 +9,9 @@ from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import supervision as s
 from difffinance.market.enforcement import local_time, supervise, trading_day
+from difffinance.market.engine import Book
 from difffinance.market.rules import get_rulebook
+from difffinance.market.special_quote import next_quote
 
 DAY = "2025-06-02"
 VENUES = {
@@ -87,6 +89,34 @@ def test_when_moving_bands_are_in_force(rulebook, windows):
     assert rows.tolist() == windows
 
 
+def test_special_quotes_are_the_same():
+    rules, book = rules_of("jp")
+    tables, rng = Book(low=2000, high=4000).tables, np.random.default_rng(5)
+    for price in [199, 200, 2999, 3000, 5000, 5001, 30_000, *rng.integers(1, 60_000, 300).tolist()]:
+        step = book.tick_size(price)
+        price, side = int(price - price % step), int(rng.choice([-1, 1]))
+        if price > 0:
+            assert s.quote_step(rules, price) == book.quote_step(price)
+            limits = (Decimal(2000), Decimal(4000))
+            assert next_quote(rules, tables.top, price, side) == book.special_quote(price, side, limits)
+
+
+def test_half_cents_where_the_average_spread_is_narrow():
+    fields = {"tick_size": 0.005, "start_price": 10.0, "session_seconds": 23400, "date": "2026-11-02"}
+    for spread, step in ((0.015, 1), (0.0151, 2), (None, 2)):
+        rules = supervise(MarketConfig(rulebook="us.tier1", average_quoted_spread=spread, **fields))["rules"]
+        assert s.tick_at(rules, 2000) == step
+    low, high = s.mean_band(rules, 2003, 1, 1)  # a mean of 10.015: bands 9.51 and 10.52, in half cents
+    assert (low, high) == (1902, 2104)
+
+
+@pytest.mark.parametrize(("price", "quantity", "fee"), [(200, 300, 0.3), (100, 1000, 0.5), (199, 1000, 0.995)])
+def test_access_fees_never_exceed_the_cap_of_the_price(price, quantity, fee):
+    fields = {"tick_size": 0.005, "start_price": 10.0, "session_seconds": 23400, "date": "2026-11-02"}
+    rules = supervise(MarketConfig(rulebook="us.tier1", access_fee=0.001, **fields))["rules"]
+    assert s.access_fee(rules, price, quantity) == pytest.approx(fee)
+
+
 @pytest.mark.parametrize("fired", [0, 1, 2])
 @pytest.mark.parametrize("rulebook", ["us.tier1", "cn.main"])
 def test_the_breaker_calls_as_the_rulebook_does(rulebook, fired):
@@ -153,3 +183,15 @@ def test_whole_lots():
 def test_settings_that_do_not_fit_are_refused(fields, message):
     with pytest.raises(InputError, match=message):
         supervise(market("cn.main", **({"start_price": 9.99} | fields)))
+
+
+@pytest.mark.parametrize(("fee", "date"), [(0.0031, "2026-11-01"), (0.0011, "2026-11-02")])
+def test_an_access_fee_above_the_cap_is_refused(fee, date):
+    fields = {"start_price": 10.0, "session_seconds": 23400, "date": date}
+    with pytest.raises(InputError, match=r"above the cap of us\.tier1"):
+        supervise(MarketConfig(rulebook="us.tier1", access_fee=fee, **fields))
+    supervise(MarketConfig(rulebook="us.tier1", access_fee=round(fee - 0.0001, 4), **fields))
+    with pytest.raises(InputError, match="too fine"):
+        supervise(MarketConfig(rulebook="us.tier1", access_fee=1e-8, **fields))
+    with pytest.raises(ValueError, match="belongs to mode 'book' and rulebooks"):
+        MarketConfig(rulebook="jp", access_fee=0.001)

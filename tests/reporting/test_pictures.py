@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.collections import LineCollection
 
 from difffinance.reporting import episode_plots, facts_plots, market_plots, performance
 from difffinance.reporting.picture import short
@@ -153,3 +154,14 @@ def test_halts_are_read_from_the_log():
     halts = episode_plots.halts_table(record_episode(env, AgentFactory.create_population(["market_maker"]), seed=1))
     assert halts["reason"].to_list() == ["paused", "reopening auction"]
     assert halts["end"][-1] - halts["start"][0] == pytest.approx(15.0, abs=0.2)
+    assert halts["quote"].null_count() == 2
+
+
+def test_special_quotes_are_drawn_at_their_prices():
+    rows = [(1.0, 4.0, "special quote", 1030.0), (4.0, 7.0, "special quote", 1060.0), (9.0, 10.0, "fixed price", None)]
+    halts = pl.DataFrame(rows, schema=["start", "end", "reason", "quote"], orient="row")
+    table = pl.DataFrame({"minutes": [0.0, 10.0], "mid": [1000.0, 1070.0]})
+    axis = episode_plots.plot_path(table, halts=halts).figure.axes[0]
+    (lines,) = (c for c in axis.collections if isinstance(c, LineCollection))
+    assert [segment.tolist() for segment in lines.get_segments()] == [[[1, 1030], [4, 1030]], [[4, 1060], [7, 1060]]]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["mid", "special quote", "fixed price"]

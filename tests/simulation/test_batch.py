@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from difffinance.agents.factory import AgentFactory, agent_streams
-from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.config import AgentsConfig, FlowConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.compiled import policy_kernel
@@ -14,6 +14,9 @@ from difffinance.simulation.episode import record_episode, record_in_python
 from difffinance.simulation.players import reads_opponents
 
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "market_maker")
+JUMPS = FlowConfig(fundamental_volatility=0.5)
+TOKYO = MarketConfig(rulebook="jp", start_price=101.0, tick_size=1.0, step_seconds=60.0, flow=JUMPS)
+STAR = MarketConfig(rulebook="cn.star", start_price=10.0, step_seconds=260.0)  # to after the close
 TIGHT = MarketConfig(max_position=900, max_open=150, max_order=300, max_leverage=0.05)
 
 
@@ -27,7 +30,10 @@ def step_by_step(market, seed, episodes, steps, latency=0.0):
         yield record_in_python(env, agents)
 
 
-@pytest.mark.parametrize(("market", "latency"), [(MarketConfig(), 0.0), (TIGHT, 0.0), (TIGHT, (0, 3, 3, 12, 25))])
+@pytest.mark.parametrize(
+    ("market", "latency"),
+    [(MarketConfig(), 0.0), (TIGHT, 0.0), (TIGHT, (0, 3, 3, 12, 25)), (TOKYO, 0.0), (STAR, 0.0)],
+)
 def test_a_batch_is_the_step_api_to_the_bit(market, latency):
     names = ("wealth", "rewards", "states", "opponents", "constraints", "actions", "inventory")
     batch = simulate_batch(KINDS, market=market, episodes=2, num_steps=60, seed=3, paths=names, latency=latency)

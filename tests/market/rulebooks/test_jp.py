@@ -52,6 +52,24 @@ def test_special_quote_steps():
     assert [JP.quote_step(p) for p in prices] == [5, 8, 8, 10, 15, 30, 40, 50, 100, 150, 300]
 
 
+@pytest.mark.parametrize(
+    ("price", "side", "quote"),
+    [
+        ("1000", "buy", 1030), ("1000", "sell", 970), ("999", "sell", 984), ("199", "buy", 204), ("3", "sell", 1),
+        ("2999", "buy", 3045), ("3010", "sell", 2940), ("30050", "sell", 29_350), ("29990", "buy", 30_450),
+    ],
+)  # fmt: skip
+def test_special_quotes_lie_a_step_away_on_the_tick(price, side, quote):
+    assert JP.special_quote(price, side) == quote
+    assert JP.special_quote(price, side, (Decimal(1000), Decimal(1005))) == min(max(quote, 1000), 1005)
+    assert get_rulebook("us.tier1", "2025-06-02").special_quote(price, side) is None
+
+
+def test_two_days_at_a_limit_widen_it():
+    assert [JP.widened(days) for days in (0, 1, 2, 3, -1, -2)] == [False, False, "upper", "upper", False, "lower"]
+    assert get_rulebook("cn.main", "2025-06-02").widened(5) is False
+
+
 def test_ticks_of_other_issues():
     prices = ("2999", "3000", "3005", "5000", "5010", "30000", "30050", "50100", "300500", "50100000")
     assert [JP.tick_size(p) for p in prices] == [1, 1, 5, 5, 10, 10, 50, 100, 500, 100_000]

@@ -2,6 +2,8 @@ from decimal import Decimal
 
 import pytest
 
+from difffinance.config import MarketConfig
+from difffinance.market.rulebooks import us
 from difffinance.market.rules import get_rulebook
 
 FREE = (None, None)
@@ -81,6 +83,14 @@ def test_ticks_and_the_postponed_half_cent():
     assert after.tick_size("5", quoted_spread="0.015") == Decimal("0.005")
     assert after.tick_size("5", quoted_spread="0.016") == after.tick_size("5") == Decimal("0.01")
     assert get_rulebook("us.tier1", "2026-11-02", half_cent_from="2027-01-04").half_cent is None
+
+
+def test_access_fees_are_capped_from_the_same_day():
+    before, after = (get_rulebook("us.tier1", day) for day in ("2026-11-01", "2026-11-02"))
+    assert (before.access_fee_cap("1.00"), before.access_fee_cap("0.50")) == (Decimal("0.003"), Decimal("0.0015"))
+    assert (after.access_fee_cap("1.00"), after.access_fee_cap("0.50")) == (Decimal("0.001"), Decimal("0.0005"))
+    assert get_rulebook("us.tier1", "2006-01-03").access_fee_cap("5") is get_rulebook("jp", "2025-06-02").access_fee
+    assert MarketConfig().half_cent_from == us.HALF_CENT_FROM
 
 
 def test_no_taxes_and_any_whole_quantity():
