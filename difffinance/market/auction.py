@@ -143,6 +143,13 @@ def uncross(book, reference):  # type: ignore[no-untyped-def]
     `set_phase` opens continuous trading after it.
     """
     price, volume, surplus = indicative(book, reference)
+    trade_at(book, price, volume)
+    return price, volume, surplus
+
+
+@lean_kernel
+def trade_at(book, price, volume):  # type: ignore[no-untyped-def]
+    """Trade a volume at one price, as `uncross` says."""
     left = volume
     while left > 0:
         buyer, seller = next_in_auction(book, 1), next_in_auction(book, -1)
@@ -157,4 +164,3 @@ def uncross(book, reference):  # type: ignore[no-untyped-def]
             order = book.orders[order_id]
             note(book, REMOVED, order.side, order_id, 0, order.quantity, 0, order.owner)
             leave(book, order_id)
-    return price, volume, surplus

@@ -7,7 +7,7 @@ after it. What a phase allows is `supervision.venue_refusal`'s business; the boo
 import numpy as np
 
 from difffinance.market.after_hours import begin_fixed_price
-from difffinance.market.auction import indicative, uncross
+from difffinance.market.auction import crossing, indicative, trade_at
 from difffinance.market.compiled import lean_kernel, sealed
 from difffinance.market.layout import FILLS
 from difffinance.market.layout import PHASE as BOOK_PHASE
@@ -24,7 +24,7 @@ from difffinance.market.settlement import (
     mark,
     settle,
 )
-from difffinance.market.special_quote import balanced, next_quote, nothing_crosses
+from difffinance.market.special_quote import balance_price, next_quote, nothing_crosses, pressure
 from difffinance.market.supervision import (
     AFTER,
     BAND_HIGH,
@@ -71,7 +71,6 @@ from difffinance.market.supervision import (
     next_second,
     note_trades,
     place_of,
-    quote_step,
 )
 
 
@@ -97,7 +96,8 @@ def carried_on(address, ts):  # type: ignore[no-untyped-def]
         elif due <= ts:
             first = floor.top[FILLS]
             if session[PHASE] == REOPENING or (session[PHASE] == CLOSING_AUCTION and due >= rules[END]):
-                trade_auction(floor, session[LAST])
+                price, _, _ = indicative(floor, session[LAST])
+                trade_auction(floor, price)
             change_phase(floor, due, first)
         else:
             return
@@ -162,13 +162,14 @@ def heed_quote(floor, ts):  # type: ignore[no-untyped-def]
     if nothing_crosses(floor):
         enter_phase(floor, ts, OPEN, rules[CLOSING], first)
         return
-    price, _, surplus = indicative(floor, session[QUOTE])
-    if not balanced(floor, price, surplus) or side * (price - session[QUOTE]) > 0:
+    quote, back = session[QUOTE], next_quote(rules, floor.top, last, -side)
+    presses = pressure(floor, quote)
+    if presses == side:
         return
-    if side * (price - last) < -quote_step(rules, last):
+    if presses == -side and pressure(floor, back) == -side:
         show_quote(floor, ts, last, -side)
         return
-    trade_auction(floor, session[QUOTE])
+    trade_auction(floor, balance_price(floor, quote, back))
     enter_phase(floor, ts, OPEN, rules[CLOSING], first)
 
 
@@ -222,8 +223,8 @@ def change_phase(floor, ts, first):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def trade_auction(floor, reference):  # type: ignore[no-untyped-def]
-    """Let the gathered orders trade at one price; `reference` is that of `auction.uncross`."""
+def trade_auction(floor, price):  # type: ignore[no-untyped-def]
+    """Let the gathered orders trade at one price; 0: none can."""
     first = floor.top[FILLS]
     for row in range(2):  # market orders end here, traded or not
         order_id = np.int64(floor.waiting[row].first) if floor.waiting[row].quantity > 0 else np.int64(-1)
@@ -231,7 +232,8 @@ def trade_auction(floor, reference):  # type: ignore[no-untyped-def]
             order = floor.orders[order_id]
             floor.resting[order.owner, row] -= order.quantity
             order_id = np.int64(order.next)
-    uncross(floor, reference)
+    demand, supply = crossing(floor, price)
+    trade_at(floor, price, min(demand, supply) if price > 0 else 0)
     settle(floor, first, 0)
     note_trades(floor.rules, floor.session, floor.fills, first, floor.top[FILLS])
     mark(floor)

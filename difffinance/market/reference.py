@@ -307,17 +307,18 @@ class ReferenceBook:
         self.phase = phase
         return reasons.OK
 
+    def crossing(self, price: int) -> tuple[int, int]:
+        """Return (demand, supply) at a price: market orders, and all limits that are as good or better."""
+        resting = self.orders.values()
+        demand = sum(o.open for o in resting if o.side > 0 and (o.kind == MARKET or o.price >= price))
+        return demand, sum(o.open for o in resting if o.side < 0 and (o.kind == MARKET or o.price <= price))
+
     def indicative(self, reference: int = 0) -> Indication:
         """Return the auction's price by trying every limit in the book, see `market/auction.py` for the rule."""
-        resting = list(self.orders.values())
-
-        def crossing(price: int) -> tuple[int, int]:
-            demand = sum(o.open for o in resting if o.side > 0 and (o.kind == MARKET or o.price >= price))
-            return demand, sum(o.open for o in resting if o.side < 0 and (o.kind == MARKET or o.price <= price))
-
-        limits = sorted({o.price for o in resting if o.kind != MARKET}) or [reference]
-        volume = max(min(crossing(p)) for p in limits)
-        surplus = {p: d - s for p, (d, s) in ((p, crossing(p)) for p in limits) if min(d, s) == volume}
+        limits = sorted({o.price for o in self.orders.values() if o.kind != MARKET}) or [reference]
+        crossed = {p: self.crossing(p) for p in limits}
+        volume = max(map(min, crossed.values()))
+        surplus = {p: d - s for p, (d, s) in crossed.items() if min(d, s) == volume}
         least = min(map(abs, surplus.values()))
         tied = [p for p in surplus if abs(surplus[p]) == least]
         price = sorted([tied[0], reference, tied[-1]])[1]
@@ -325,14 +326,17 @@ class ReferenceBook:
             price = tied[-1]
         elif least and all(surplus[p] < 0 for p in tied):
             price = tied[0]
-        demand, supply = crossing(price)
+        demand, supply = self.crossing(price)
         if volume == 0 or price <= 0:
             return Indication(None, 0, 0)
         return Indication(price, min(demand, supply), demand - supply)
 
-    def uncross(self, reference: int = 0) -> Indication:
-        """Let the auction trade at its price; what is left of market orders is dropped."""
+    def uncross(self, reference: int = 0, *, price: int | None = None) -> Indication:
+        """Let the auction trade at its price, or at a given one; what is left of market orders is dropped."""
         answer = self.indicative(reference)
+        if price is not None:
+            demand, supply = self.crossing(price)
+            answer = Indication(price, min(demand, supply), demand - supply)
         left = answer.volume
         while left > 0:
             buyer, seller = next(self.priority(1)), next(self.priority(-1))

@@ -2,16 +2,16 @@
 
 A trade may lie a step (a table by price) from the last one. Where the next would lie further, what is left of the
 order waits, orders gather, and a quote is shown a step from the last trade, on the side on which the trade would be.
-Every three minutes it moves on by a step, to the daily limit at most. As soon as the orders balance at a price
-between the last trade and the quote they trade at it, all at once (itayose: all market orders, all orders with a
-better limit, and one side of that price whole); where nothing is left to trade, continuous trading goes on too.
-The phase is `phases`' business.
+Every three minutes it moves on by a step, to the daily limit at most. As soon as the orders balance they trade at one
+price (itayose: all market orders, all orders with a better limit, and one side of that price whole): at the quote, or
+nearer to the last trade. Where they press beyond a step on the other side the quote turns; where nothing is left to
+trade it ends. The phase is `phases`' business.
 """
 
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.auction import level_total
+from difffinance.market.auction import crossing, indicative, level_total
 from difffinance.market.compiled import lean_kernel
 from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, next_down, next_up, take, write_fill
 from difffinance.market.layout import PHASE as BOOK_PHASE
@@ -83,12 +83,23 @@ def sweep(floor, order_id, side, worst):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def balanced(floor, price, surplus):  # type: ignore[no-untyped-def]
-    """Return whether a surplus at an auction's price is of orders limited to that very price."""
-    if price == 0:
-        return False
-    index = price - floor.top[BASE]
-    return abs(surplus) <= level_total(floor, 0 if surplus > 0 else 1, index)
+def pressure(book, price):  # type: ignore[no-untyped-def]
+    """Return 0 where the orders balance at a price, 1 where they do above it only, -1 below it only."""
+    demand, supply = crossing(book, price)
+    index = price - book.top[BASE]
+    inside = 0 <= index < book.top[WIDTH]
+    bids = level_total(book, 0, index) if inside else 0
+    asks = level_total(book, 1, index) if inside else 0
+    return 1 if demand - bids > supply else -1 if supply - asks > demand else 0
+
+
+@lean_kernel
+def balance_price(book, quote, back):  # type: ignore[no-untyped-def]
+    """Return a price between the quote and `back` at which the orders balance: the quote where they do."""
+    if pressure(book, quote) == 0:
+        return quote
+    price, _, _ = indicative(book, quote)
+    return min(max(price, min(quote, back)), max(quote, back))
 
 
 @lean_kernel

@@ -79,29 +79,31 @@ class QuoteAudit:
         crossed = bid is not None and ask is not None and bid >= ask
         if not crossed and not book.waiting[1] and not book.waiting[-1]:
             return f"open at {ts}"
-        if not self._balances():
+        press, back = self._pressure(self.quote), self._back(last)
+        if press == self.side:
             return ""
-        price = book.indicative(int(self.quote / self.tick)).price
-        back = self.side * (price * self.tick - last) < -(self.rulebook.quote_step(last) or 0)
-        return f"turn at {ts}" if back else f"open at {ts}"
+        turns = press == -self.side and self._pressure(back) == -self.side
+        return f"turn at {ts}" if turns else f"open at {ts}"
 
-    def _balances(self) -> bool:
-        """Return whether the three conditions of the itayose hold at some price that the quote has reached.
+    def balance_price(self, last: Decimal) -> int:
+        """Return the price in ticks of the trades that end the quote: the quote, or the nearest one to it."""
+        quote, back = (int(price / self.tick) for price in (self.quote, self._back(last)))
+        if self._pressure(self.quote) == 0:
+            return quote
+        return sorted((quote, self.book.indicative(quote).price or 0, back))[1]
+
+    def _back(self, last: Decimal) -> Decimal:
+        return self.rulebook.special_quote(last, -self.side, self.limits) or last
+
+    def _pressure(self, money: Decimal) -> int:
+        """Return 0 where the three conditions of the itayose hold at a price, 1 where they do above it, -1 below.
 
         All market orders trade, all orders with better limits trade, and at the price itself those of one side.
         """
-        limits: dict[int, list[int]] = {int(self.quote / self.tick): [0, 0]}
-        demand = supply = 0
-        for order in self.book.orders.values():
-            if order.kind == MARKET:
-                demand, supply = (demand + order.open, supply) if order.side > 0 else (demand, supply + order.open)
-            else:
-                limits.setdefault(order.price, [0, 0])[0 if order.side > 0 else 1] += order.open
-        demand += sum(bids for bids, _ in limits.values())  # at the lowest price
-        for price in sorted(limits):
-            bids, asks = limits[price]
-            balanced = demand - bids <= supply + asks and supply <= demand and demand > 0 < supply + asks
-            if balanced and self.side * (price * self.tick - self.quote) <= 0:
-                return True
-            demand, supply = demand - bids, supply + asks
-        return False
+        orders = self.book.orders.values()
+        demand, supply = self.book.crossing(int(money / self.tick))
+        bids, asks = (
+            sum(o.open for o in orders if o.side == side and o.kind != MARKET and o.price * self.tick == money)
+            for side in (1, -1)
+        )
+        return 1 if demand - bids > supply else -1 if supply - asks > demand else 0

@@ -121,8 +121,9 @@ class VenueAudit:
         """Trade the plain book's auction at the end of a call phase; return the prices in ticks."""
         self.carry_on(ts)
         start = len(self.book.trades)
-        quoted = self.quotes is not None and self.phase == SPECIAL_QUOTE
-        self.book.uncross(int((self.quotes.quote if quoted and self.quotes else self.last) / self.tick))
+        quoted = self.quotes if self.phase == SPECIAL_QUOTE else None
+        price = None if quoted is None else quoted.balance_price(self.last)
+        self.book.uncross(int(self.last / self.tick), price=price)
         for _, _, price, _ in self.book.trades[start:]:
             self.trade(ts, price, auction=True)
         return [row[2] for row in self.book.trades[start:]]

@@ -165,6 +165,32 @@ def test_a_quote_turns_where_the_other_side_presses(tokyo):
     assert tokyo.trades == [(900, 100)] and tokyo.quotes[-2:] == [(910, -1), (895, -1)]
 
 
+def test_a_quote_turns_where_buyers_take_all_that_is_offered_below(tokyo):
+    tokyo.limit(-1, 900, 100)
+    tokyo.limit(-1, 1100, 100)
+    tokyo.market(1, 300)
+    assert tokyo.phase == SPECIAL_QUOTE and tokyo.quotes == [(970, -1), (1030, 1)]
+    tokyo.limit(-1, 1010, 200)
+    assert tokyo.trades == [(1030, 100), (1030, 200)] and tokyo.phase == OPEN
+
+
+def test_a_price_nearer_to_the_last_trade_than_the_quote(tokyo):
+    """Sellers at 1,010 are more than the buyer wants: at 1,030 they would not all trade, at 1,010 they share."""
+    tokyo.limit(-1, 1100, 100)
+    tokyo.market(1, 100)
+    tokyo.limit(-1, 1010, 300)
+    assert tokyo.trades == [(1010, 100)] and tokyo.phase == OPEN
+
+
+def test_orders_never_trade_further_back_than_a_step(tokyo):
+    """At 800 and at 1,030 the orders balance too; 970 is a step from the last trade."""
+    tokyo.limit(-1, 1100, 100)
+    tokyo.limit(1, 1100, 100, seat=0)
+    tokyo.limit(1, 1020, 50, seat=0)
+    tokyo.limit(-1, 800, 150)
+    assert tokyo.trades[0][0] >= 970 and tokyo.phase == OPEN
+
+
 def test_a_seat_with_a_full_list_of_orders_is_refused():
     tokyo = Tokyo(max_resting_orders=1)
     tokyo.limit(-1, 1100, 100)

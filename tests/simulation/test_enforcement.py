@@ -181,14 +181,14 @@ def test_breaches_of_after_hours_trading_are_found(star):
 
 TOKYO = {
     "rulebook": "jp", "date": "2025-06-02", "start_price": 101.0, "tick_size": 1.0, "session_seconds": 19800,
-    "step_seconds": 60.0, "flow": FlowConfig(fundamental_volatility=0.5), "inventory": 0.0, "days_at_limit": 2,
+    "step_seconds": 60.0, "inventory": 0.0, "days_at_limit": 2,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def tokyo():
     """An hour of buyers after two days at the upper limit: 301 yen instead of 151."""
-    return play(**TOKYO, trend=3.0)
+    return play(**TOKYO, trend=4.0)
 
 
 def quote_rows(episode):
@@ -217,7 +217,7 @@ def test_breaches_of_special_quotes_are_found(tokyo, monkeypatch):
     found = find_violations(episode, *settings(**TOKYO))
     assert found["a special quote at another price"] > 0 and found["a special quote at another time"] > 0
     monkeypatch.setattr(enforcement, "quote_steps", lambda rulebook, tick: np.array([[1 << 60, 1 << 40]]))
-    _, phases, found = play(**TOKYO, trend=3.0)
+    _, phases, found = play(**TOKYO, trend=4.0)
     assert phases == [] and found["a trade further from the last than a special-quote step"] > 0
 
 
