@@ -189,9 +189,6 @@ class VenueAudit:
             self.check(self.band[0] <= money <= self.band[1], "a trade outside the moving band")
         if self.phase == FIXED_PRICE:
             self.check(money == self.last, "an after-hours trade off the close")
-        if self.quotes is not None and not auction:
-            near = abs(money - self.last) <= (self.rulebook.quote_step(self.last) or 0)
-            self.check(near, "a trade further from the last than a special-quote step")
         self.opening = money if self.opening is None else self.opening
         self.trades.append((ts, money))
         self.lasts.append((ts, money))
