@@ -213,14 +213,10 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Run a market of makers, speculators, arbitrageurs, informed traders and the diffusion agent."""
-    from difffinance.market.compiled import is_compiled
+    from difffinance.simulation.rollout import simulate_market
 
     session = Session(what, preset, lake, seed, as_json, quiet)
     _no_word(session, "simulate")
-    if not is_compiled("steps") and session.config.market.mode == "book":
-        session.say("Compiling the market for this machine: a minute or two, this once.")
-    from difffinance.simulation.rollout import simulate_market
-
     answer = simulate_market(
         market=session.config.market,
         agents=session.config.agents,
@@ -356,7 +352,13 @@ def _underscores_to_dashes(arguments: list[str]) -> list[str]:
     return result
 
 
+_AGAIN_SECONDS = 3.0  # more than tidying up takes
+
+
 def _stop(signum: int, frame: Any) -> NoReturn:
+    """Leave the command, and try again where that was swallowed: a compiler's callbacks drop exceptions."""
+    signal.signal(signal.SIGALRM, lambda *_: _stop(signum, frame))
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
     raise SystemExit(128 + signum)
 
 
@@ -377,6 +379,7 @@ def main() -> None:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
         code = 2
     except SystemExit as stop:  # of `_stop`: the option parser raises errors of its own
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         print("Stopped. Nothing was left half-written.", file=sys.stderr)
         code = stop.code
     except BrokenPipeError:

@@ -101,5 +101,32 @@ def test_a_stopped_run_leaves_nothing_half_written(tmp_path, words, number, code
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors == "Stopped. Nothing was left half-written.\n"
+    assert errors.endswith("Stopped. Nothing was left half-written.\n") and "Traceback" not in errors
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+SWALLOWS = """
+import time
+import difffinance.cli as cli
+
+def app(args, standalone_mode):
+    try:
+        print("here", flush=True)
+        time.sleep(30)
+    except SystemExit:  # as a compiler's callback does
+        pass
+    time.sleep(30)
+
+cli.app, cli._AGAIN_SECONDS = app, 0.2
+cli.main()
+"""
+
+
+def test_a_signal_that_was_swallowed_comes_again():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWALLOWS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 143 and errors == "Stopped. Nothing was left half-written.\n"

@@ -14,6 +14,7 @@ from difffinance.calibration.costs import load_costs
 from difffinance.config import AgentsConfig, CalibrationConfig, MarketConfig
 from difffinance.data.store import Lake, Progress, check_symbol, check_writable, no_progress
 from difffinance.errors import InputError
+from difffinance.market.compiled import is_compiled
 from difffinance.market.costs import draw_cost_laws
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.footprint import impact_bps
@@ -65,6 +66,9 @@ def simulate_market(
     kinds = mixed_kinds(num_agents)
     law = _cost_law(market, lake, calibration) if draws else None
     seating: dict[str, Any] = {"agents": agents, "kinds": kinds, "num_steps": num_steps}
+    first_use = not is_compiled("steps")
+    if first_use:
+        progress("compile the market, once", 0, 1)
     env = MarketEnvironment(num_agents, market, seed, **seating, cost_laws=() if law is None else (law,))
     market = env.config  # a venue's day is in it
     population = AgentFactory.create_population(kinds, seed=seed, model=_model(checkpoint, lake))
@@ -74,6 +78,8 @@ def simulate_market(
         start = time.perf_counter()
         episode = _play(env, population, streams)
         seconds += time.perf_counter() - start
+        if k == 0 and first_use:
+            progress("compile the market, once", 1, 1)
         audit = find_law_violations if market.mode == "law" else find_violations
         violations += sum(audit(episode, market, agents).values())
         played.append(episode)
