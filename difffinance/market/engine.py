@@ -198,7 +198,8 @@ class Book:
     def run(self, messages: Array | Messages) -> tuple[Array, Array]:
         """Process a stream (`MESSAGE` rows or columns); return each one's reason and quantity filled or cancelled.
 
-        A new order whose id is not below 2**31 - 1, or below 0, is refused as `bad_id`.
+        A new order whose id is below 0, not below 2**31 - 1, or so high that there is no memory for all ids up to it,
+        is refused as `bad_id`.
         """
         stream = messages if isinstance(messages, Messages) else columns(messages)
         codes, done = np.empty(len(stream.kind), np.int8), np.empty(len(stream.kind), np.int64)
@@ -223,7 +224,7 @@ class Book:
             if fast and kind not in (LIMIT, CANCEL, MARKET):
                 fast = False
                 continue
-            if kind != REPLACE and not 0 <= order_id < IDS:  # no room can be made for it
+            if kind != REPLACE and not self._takes(order_id):
                 codes[at], done[at] = reasons.BAD_ID, 0
                 self.refused[reasons.BAD_ID] += 1
                 if depth is not None:
@@ -232,6 +233,19 @@ class Book:
                 continue
             self.make_room(0 if kind == REPLACE else order_id, 0 if kind == MARKET else price)
             fast = fast and plain(self.tables)
+
+    def _takes(self, order_id: int) -> bool:
+        """Return whether there is room for an order of this id, or could be made."""
+        if not 0 <= order_id < IDS:
+            return False
+        try:
+            self._grow_orders(order_id + 1)
+        except MemoryError:
+            return False
+        return True
+
+    def _grow_orders(self, orders: int) -> None:
+        self.orders, self.reserves = _longer(self.orders, orders), _longer(self.reserves, orders)
 
     def _check_depth(self, messages: Messages, depth: Array) -> None:
         most = float(messages.quantity.sum(dtype=float) + self.orders["quantity"].sum(dtype=float))
@@ -263,7 +277,7 @@ class Book:
 
     def grow(self, orders: int, messages: int = 0) -> None:
         """Make room for ids below `orders`, and for all fills and log rows of one order after `messages` plain ones."""
-        self.orders, self.reserves = _longer(self.orders, orders), _longer(self.reserves, orders)
+        self._grow_orders(orders)
         most = int(self.top[LIVE] + self.top[TIPS]) + messages
         self.fills_buffer = _longer(self.fills_buffer, int(self.top[FILLS]) + most)
         if len(self.log_buffer):

@@ -50,7 +50,7 @@ def floor_seconds(messages: np.ndarray, rulebook: str) -> tuple[float, Venue]:
     shifted = messages.copy()
     shifted["price"] += np.where(messages["kind"] == 0, _TICKS, 0)
     venue.book.cover(40_000 - 4096, 40_000 + 4096)
-    venue.make_room(2 * len(messages))
+    venue.make_room(len(messages))
     ids = np.zeros(len(messages), np.int64)
     for array in (venue.floor.events, venue.floor.fills, venue.floor.orders, venue.floor.paid_on, ids):
         array[:] = 0  # memory is handed out at the first touch

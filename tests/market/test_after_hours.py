@@ -4,49 +4,26 @@ import numpy as np
 import pytest
 
 from difffinance.config import MarketConfig
-from difffinance.market import reasons
 from difffinance.market.enforcement import episode_seconds, with_trading_day
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.floor import LAST_ASK, LAST_BID, MID, carry_on, submit
+from difffinance.market.floor import LAST_ASK, LAST_BID, MID
 from difffinance.market.layout import FILLS
-from difffinance.market.matching import LIMIT, MARKET
-from difffinance.market.rules import session_rules
-from difffinance.market.supervision import CLOSED, CLOSING_AUCTION, FIXED_PRICE, PHASE, SECOND_NS
-from difffinance.market.venue import Venue
+from difffinance.market.supervision import CLOSED, CLOSING_AUCTION, FIXED_PRICE, SECOND_NS
+from tests.market.desk import Desk
 
 CLOSE, END = 14_400, 15_900  # 15:00, and 15:30 without the break of 5 minutes
 
 
-class Star:
-    """A venue of two seats whose closing call has traded 200 shares at 10.00 and left a bid of 200 at 9.90."""
+class Star(Desk):
+    """The closing call has traded 200 shares at 10.00 and left a bid of 200 at 9.90."""
 
     def __init__(self, rulebook="cn.star", date="2025-06-02"):
-        config = with_trading_day(MarketConfig(rulebook=rulebook, date=date, start_price=10.1, max_leverage=1e9))
-        self.venue = Venue(config, session_rules(config), np.full(2, 1e9), np.full(2, 10_000))
-        self.venue.book.cover(500, 1500)
-        self.venue.make_room(100)
-        self.floor, self.ts = self.venue.floor, (CLOSE - 60) * SECOND_NS
-        self.send(1, 990, 200, seat=0)
-        self.send(1, 1000, 200, seat=0)
-        self.send(-1, 1000, 200, seat=1)
-        self.floor.refused[:] = 0
-
-    def send(self, side, price, quantity, *, seat=0, kind=LIMIT):
-        self.ts += 1
-        return submit(self.venue.floor_handle, self.ts, kind, side, price, quantity, seat)
-
-    def at(self, second):
-        self.ts = second * SECOND_NS
-        carry_on(self.venue.floor_handle, self.ts)
-        return int(self.floor.session[PHASE])
-
-    def refusals(self, seat=0):
-        counts = self.floor.refused[seat]
-        return {name: int(count) for name, count in zip(reasons.NAMES, counts, strict=True) if count}
-
-    @property
-    def trades(self):
-        return [(int(f["price"]), int(f["quantity"])) for f in self.floor.fills[: self.floor.top[FILLS]]]
+        super().__init__(500, 1500, inventory=10_000, rulebook=rulebook, date=date, start_price=10.1)
+        self.ts = (CLOSE - 60) * SECOND_NS
+        self.limit(1, 990, 200)
+        self.limit(1, 1000, 200)
+        self.limit(-1, 1000, 200, seat=1)
+        self.refusals(), self.refusals(1)
 
 
 def test_the_phase_follows_the_closing_call_and_ends_the_day():
@@ -55,7 +32,7 @@ def test_the_phase_follows_the_closing_call_and_ends_the_day():
     assert star.at(CLOSE) == FIXED_PRICE and star.trades == [(1000, 200)]
     assert star.floor.resting.sum() == 0 and star.venue.book.best_bid is None  # the orders of the day expire
     assert star.at(END - 1) == FIXED_PRICE and star.at(END) == CLOSED
-    star.send(1, 1000, 200)
+    star.limit(1, 1000, 200)
     assert star.refusals() == {"closed": 1}
 
 
@@ -75,19 +52,19 @@ def test_a_limit_at_or_better_than_the_close_is_taken(side, good, bad):
     star = Star()
     star.at(CLOSE)
     for price in good:
-        star.send(side, price, 200)
+        star.limit(side, price, 200)
     assert star.refusals() == {} and star.floor.resting[0].sum() == 400
     for price in bad:
-        star.send(side, price, 200)
-    star.send(side, 0, 200, kind=MARKET)
+        star.limit(side, price, 200)
+    star.market(side, 200)
     assert star.refusals() == {"fixed_price": 2}
 
 
 def test_trades_are_at_the_close_and_by_time_alone():
     star = Star()
     star.at(CLOSE)
-    first, better = star.send(1, 1000, 300, seat=0), star.send(1, 1005, 300, seat=0)
-    taker = star.send(-1, 995, 400, seat=1)
+    first, better = star.limit(1, 1000, 300), star.limit(1, 1005, 300)
+    taker = star.limit(-1, 995, 400, seat=1)
     fills = star.floor.fills[1 : star.floor.top[FILLS]].tolist()
     assert fills == [(first, taker, 1000, 300), (better, taker, 1000, 100)]
     marks = star.floor.marks
@@ -98,23 +75,21 @@ def test_settlement_lots_and_fees_go_on():
     star = Star()
     star.at(CLOSE)
     assert star.floor.inventory.tolist()[:2] == [10_200, 9_800] and star.floor.fees[1] > 0
-    star.send(-1, 1000, 10_001)  # 200 of the 10,200 were bought today
-    star.send(1, 1000, 199)
+    star.limit(-1, 1000, 10_001)  # 200 of the 10,200 were bought today
+    star.limit(1, 1000, 199)
     assert star.refusals() == {"not_sellable": 1, "lot_size": 1}
     before = star.floor.fees.copy()
-    star.send(-1, 1000, 10_000)
-    star.send(1, 1000, 10_000, seat=1)
+    star.limit(-1, 1000, 10_000)
+    star.limit(1, 1000, 10_000, seat=1)
     assert star.trades[-1] == (1000, 10_000) and (star.floor.fees[:2] > before[:2]).all()
 
 
 def test_a_call_without_a_trade_takes_the_last_price():
-    config = with_trading_day(MarketConfig(rulebook="cn.star", start_price=10.1, max_leverage=1e9))
-    venue = Venue(config, session_rules(config), np.full(1, 1e9), np.full(1, 10_000))
-    venue.book.cover(500, 1500)
-    carry_on(venue.floor_handle, CLOSE * SECOND_NS)
-    submit(venue.floor_handle, CLOSE * SECOND_NS + 1, LIMIT, 1, 1010, 200, 0)
-    submit(venue.floor_handle, CLOSE * SECOND_NS + 2, LIMIT, 1, 1009, 200, 0)
-    assert venue.floor.resting[0, 0] == 200 and venue.floor.refused[0, reasons.FIXED_PRICE] == 1
+    desk = Desk(500, 1500, rulebook="cn.star", start_price=10.1)
+    assert desk.at(CLOSE) == FIXED_PRICE
+    desk.limit(1, 1010, 200)
+    desk.limit(1, 1009, 200)
+    assert desk.floor.resting[0, 0] == 200 and desk.refusals() == {"fixed_price": 1}
 
 
 def test_a_whole_day_has_it_and_a_shorter_one_not():

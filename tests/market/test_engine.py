@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difffinance.errors import InputError
-from difffinance.market import reasons
+from difffinance.market import engine, reasons
 from difffinance.market.engine import MESSAGE, Book, columns
 from difffinance.market.matching import CANCEL, LIMIT, MARKET, MAX_SPAN
 from difffinance.market.reference import ReferenceBook
@@ -169,3 +169,19 @@ def test_stated_stream_gives_the_stated_fills(shared_data):
         6_567_024,
         "a77ac9874ade426b",
     )
+
+
+def test_an_id_without_memory_for_it_is_refused_and_the_stream_goes_on(monkeypatch):
+    plain_zeros = np.zeros
+
+    def zeros(shape, *args, **kwargs):
+        if np.prod(shape) > 1e9:
+            raise MemoryError
+        return plain_zeros(shape, *args, **kwargs)
+
+    monkeypatch.setattr(engine.np, "zeros", zeros)
+    book = Book()
+    rows = [(LIMIT, 1, 2**31 - 2, 100, 5, 0, 0), (LIMIT, 1, 7, 100, 5, 0, 0), (MARKET, -1, 8, 0, 3, 0, 0)]
+    codes, done = book.run(np.array(rows, MESSAGE))
+    assert codes.tolist() == [reasons.BAD_ID, reasons.OK, reasons.OK] and done.tolist() == [0, 0, 3]
+    assert len(book.orders) == len(book.reserves) < 10_000
