@@ -62,7 +62,7 @@ def _bars(axis: "Axes", table: pl.DataFrame, days: list[str]) -> None:
         place = np.arange(3) + (k - (len(days) - 1) / 2) * 0.8 / len(days)
         axis.bar(place, part["y"], width=0.8 / len(days), color=shade)
     axis.set_xticks(range(3), names)
-    axis.set_title("Order size against best queue")
+    axis.set_title("Order size, best queue")
     axis.set_ylabel("share of market orders")
 
 

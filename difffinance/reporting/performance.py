@@ -33,9 +33,11 @@ def plot_wealth(table: pl.DataFrame, *, capital: float, note: str = "") -> Pictu
 
 
 def _plain_log_ticks(axis: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axis.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 5, 7)))
+    low, high = axis.get_ylim()
+    locator = LogLocator(base=10, subs=(1, 1.5, 2, 3, 5, 7)) if high > 3.0 * low else MaxNLocator(6)
+    axis.yaxis.set_major_locator(locator)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
 

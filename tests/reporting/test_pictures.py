@@ -30,6 +30,14 @@ def test_the_same_table_gives_the_same_picture(wealth):
     assert first.startswith(b"\x89PNG")
 
 
+def test_a_narrow_range_of_wealth_has_ticks_too():
+    for last in (1.2, 40.0):
+        days = pl.DataFrame({"ts": DAYS[:3], "executor": "naive", "impact": True, "wealth": [0.9, 1.0, last]})
+        axis = performance.plot_wealth(days, capital=1e6).figure.axes[0]
+        low, high = axis.get_ylim()
+        assert sum(low <= tick <= high for tick in axis.get_yticks()) >= 4
+
+
 def test_drawdown_counts_the_start_and_is_never_above_zero():
     fall = pl.DataFrame({"ts": DAYS[:3], "executor": "naive", "impact": True, "wealth": [0.9, 0.95, 1.2]})
     table = performance.plot_drawdown(fall).table
