@@ -89,6 +89,7 @@ class Shown:
         self.events: list[tuple[int, int, int, int, int]] = []
         self.ids: list[int] = []
         self.depth: list[list[int]] = []
+        self._shown = [0] * (4 * self.levels)
 
     def records(self) -> tuple[Array, Array, Array]:
         """Return what was written since the last call: events as `level2` has them, depth rows and order ids."""
@@ -133,19 +134,27 @@ class Shown:
         """Write an event and the levels after it."""
         self.events.append((row, kind, order.side, order.price, volume))
         self.ids.append(order.id)
-        depth = [0] * (4 * self.levels)
-        for side in (0, 1):
-            totals, sign = self.totals[side], 2 * side - 1
-            for level, key in enumerate(reversed(self.keys[side][-self.levels :])):
-                depth[4 * level + 2 * side] = price = sign * key
-                depth[4 * level + 2 * side + 1] = totals[price]
-        self.depth.append(depth)
+        keys = self.keys[order.side]
+        if len(keys) < self.levels or (2 * order.side - 1) * order.price >= keys[-self.levels]:  # else it is not shown
+            self._show_side(order.side)
+        self.depth.append(self._shown)
+
+    def _show_side(self, side: int) -> None:
+        """Write the best levels of a side into a new row; the rows recorded so far stay."""
+        depth, totals, sign = self._shown.copy(), self.totals[side], 2 * side - 1
+        best = self.keys[side][: -self.levels - 1 : -1]
+        prices = [sign * key for key in best]
+        missing = [0] * (self.levels - len(best))
+        depth[2 * side :: 4] = prices + missing
+        depth[2 * side + 1 :: 4] = [totals[price] for price in prices] + missing
+        self._shown = depth
 
     def begin(self, orders: Iterable[Resting]) -> None:
         """Let the orders rest with which the file begins; the first record is their book."""
         for order in orders:
             if order.volume > 0 and not self.crossing(order):
                 self.add(order, order.volume)
+        self._show_side(1)
         self.record(0, HALT, Resting(0, 0, 1, 0, 0, 0, 0, 0), 0)
 
     def show(self, events: Iterable[Event]) -> None:
