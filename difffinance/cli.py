@@ -359,6 +359,7 @@ def _stop(signum: int, frame: Any) -> NoReturn:
     """Leave the command, and try again where that was swallowed: a compiler's callbacks drop exceptions."""
     signal.signal(signal.SIGALRM, lambda *_: _stop(signum, frame))
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+    sys.unraisablehook = lambda _: None  # of such callbacks, which would print a traceback
     raise SystemExit(128 + signum)
 
 
