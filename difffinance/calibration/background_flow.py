@@ -26,6 +26,7 @@ from difffinance.calibration.order_lives import (
 )
 from difffinance.calibration.value_learning import learn_value
 from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, TAKE, VisibleDay, visible_day
+from difffinance.config import FlowConfig
 from difffinance.errors import RefusedFit
 from difffinance.market.fitted_flow import PARTIAL
 from difffinance.market.flow_fits import FlowFit
@@ -80,7 +81,8 @@ def in_lots(fit: FlowFit, factor: float) -> FlowFit:
         tables[name] = np.maximum(np.rint(tables[name] * factor), 1.0) if factor != 1.0 else tables[name]
     tables["queue_edges"] = tables["queue_edges"] * factor
     tables["unit"][2] = max(tables["unit"][2] * factor, 1.0)
-    return replace(fit, tables_by_name={name: np.round(table, 10).tolist() for name, table in tables.items()})
+    rounded = {name: np.round(table, 10).tolist() for name, table in tables.items()}
+    return replace(fit, order_size=fit.order_size * factor, tables_by_name=rounded)
 
 
 def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_seconds: float) -> FlowFit:
@@ -131,9 +133,11 @@ def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_sec
         **unit_tables(day, blocks),
     }
     tables |= state_tables(day, lives, takes, edges, tables["queue_edges"], blocks, u)
+    prior = FlowConfig()
     return FlowFit(
         instrument.symbol, intraday, learned.volatility * np.sqrt(session_seconds), VALUE_LEAN, VALUE_PULL,
-        float(np.median(day.mid[inside]) * instrument.tick_size),
+        float(np.median(day.mid[inside]) * instrument.tick_size), float(np.mean(size)), prior.worth_fade,
+        prior.worth_kept,
         f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s, {inside.sum()} messages, "
         f"branching ratio {found.branching_ratio:.2f}",
         {name: np.round(table, 10).tolist() for name, table in tables.items()},

@@ -15,8 +15,10 @@
   other children than one that takes it all: others come for the rest.
 - What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
   follow signs because orders are split, not because trades cause trades.
-- The value is a geometric Brownian motion that also learns from market orders, whoever sends them: each moves it by
-  what was unexpected in its sign, given the signs before it (`calibration.value_learning`).
+- The value is a geometric Brownian motion that also learns from market orders. One of the background moves it for good
+  by what was unexpected in its sign, given the signs before it (`calibration.value_learning`): on the day that is what
+  such orders were worth a minute later. One of a seat is worth as much when it arrives, and that fades, because nothing
+  comes after it (`seat_lessons`).
 - The sides of spontaneous events, of limit orders inside the spread and of waves of cancellations lean to the value,
   which moves the quotes after an order and brings back those that only walked the book.
 """
@@ -45,8 +47,9 @@ from difffinance.market.flow_state import (
     pick,
     push,
 )
-from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, next_down, next_up
+from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, next_down, next_up
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
+from difffinance.market.seat_lessons import forget, hear_seats
 
 # Kinds of items on the agenda; the first three are also the kinds of events.
 ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
@@ -64,7 +67,9 @@ def run_fitted(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
         return False
     if due[0] == 0:
         push(agenda, due, clock[NOW], SPONTANEOUS, 0, 0, -1, 0, 0)
+    heard = hear_seats(floor, clock, flow.p, owner)
     answer_seats(floor, flow, rng, owner)
+    clock[ANSWERED] = heard
     while True:
         if not enough_room(floor, flow):
             return False
@@ -201,7 +206,6 @@ def answer_seats(floor, flow, rng, owner):  # type: ignore[no-untyped-def]
         event = floor.events[k]
         if event.ts <= answered:
             break
-        flow.clock[ANSWERED] = max(flow.clock[ANSWERED], event.ts)
         side, done = np.int64(event.side), event.done
         if event.kind == CANCEL and done > 0:
             spawn(
@@ -217,8 +221,7 @@ def answer_seats(floor, flow, rng, owner):  # type: ignore[no-untyped-def]
                 done,
                 True,
             )
-        elif event.kind != CANCEL and done > 0:
-            learn(flow, side)
+        elif event.kind != CANCEL and done > 0 and side != 0:  # a call auction has no side
             spawn(
                 flow.agenda,
                 flow.due,
@@ -369,8 +372,11 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
         return
     queue = floor.levels[0 if side > 0 else 1, best].quantity
     quantity = take_quantity(flow.tables[0], rng, queue)
+    fills = floor.top[FILLS]
     order = submit(floor, ts, MARKET, -side, _NONE, quantity, owner)
-    learn(flow, -side)
+    if floor.top[FILLS] > fills:  # not where a halt or a band kept it from trading
+        learn(flow, -side)
+        forget(flow.clock)
     spawn(
         flow.agenda,
         flow.due,

@@ -12,7 +12,8 @@ Limit, market and cancel messages arrive as a Poisson process whose rate follows
   (Zovko & Farmer 2002); they come rather on the side that market orders have thinned, and towards the value,
   which keeps returns free of the memory of signs.
 - Each resting order is cancelled at a constant rate.
-- The value is a geometric Brownian motion.
+- The value is a geometric Brownian motion. It learns from the market orders of seats, and what it learns fades
+  (`seat_lessons`).
 """
 
 import numpy as np
@@ -23,7 +24,9 @@ from difffinance.market.fitted_flow import run_fitted
 from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
 from difffinance.market.flow_fits import FlowFit, load_flow_fit
 from difffinance.market.flow_state import (
+    ANSWERED,
     CANCEL_RATE,
+    FADES,
     INSIDE,
     INSIDE_CHANCE,
     INTRADAY,
@@ -49,6 +52,7 @@ from difffinance.market.flow_state import (
     SIZE_SD,
     SWEEP,
     TABLES,
+    UNIT,
     UNSEEN,
     VALUE_SD,
     Flow,
@@ -56,9 +60,10 @@ from difffinance.market.flow_state import (
     address_of_flow,
     flow_at,
 )
-from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, next_down, next_up
+from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, next_down, next_up
 from difffinance.market.markov_flow import run_queue_reactive, run_santa_fe
 from difffinance.market.matching import LIMIT, MARKET
+from difffinance.market.seat_lessons import forget, hear_seats, lessons
 from difffinance.market.settlement import address_of_floor, floor_at
 
 _NONE = np.int64(0)  # no price, or the whole quantity
@@ -88,6 +93,7 @@ def run_zero_intelligence(floor, flow, rng, until, owner):  # type: ignore[no-un
     """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
     clock, p = flow.clock, flow.p
     new_rate = p[MARKET_RATE] + p[LIMIT_RATE]
+    clock[ANSWERED] = hear_seats(floor, clock, p, owner)
     while True:
         if not roomy(floor, 1) or flow.live_count[0] + 1 >= len(flow.live):
             return False
@@ -186,8 +192,10 @@ def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     if best < 0 or best >= top[WIDTH]:
         return
     levels = 1 if rng.random() < p[QUEUE_SIZED] else int(p[SWEEP])
-    quantity = min(draw_size(p, rng), shown(floor, side, best, levels))
+    quantity, fills = min(draw_size(p, rng), shown(floor, side, best, levels)), top[FILLS]
     submit(floor, ts, MARKET, side, _NONE, quantity, owner)
+    if top[FILLS] > fills:
+        forget(flow.clock)
 
 
 @lean_kernel
@@ -275,21 +283,31 @@ _SEALED = {
 }  # fmt: skip
 
 
+def _lessons(config: MarketConfig) -> np.ndarray:
+    """Return what the value learns from seats: in the value's standard deviation from one market order to the next."""
+    f = config.flow
+    orders = max(f.market_rate * config.session_seconds, 1.0)
+    unit = max(f.size_median * np.exp(0.5 * f.size_log_sd**2) / config.lot_size, 1.0)
+    return lessons(unit, f.worth * f.fundamental_volatility / np.sqrt(orders), f.worth_fade, f.worth_kept)
+
+
 def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None = None) -> Flow:
     """Return the flow that the configuration names, before its first message; `start` and `reach` in ticks.
 
     `fit` takes the place of the shipped one for the fitted models.
     """
     tables = np.zeros(1, TABLES)
-    p = np.append(parameters(config), reach)
+    p = np.concatenate([parameters(config), [reach], _lessons(config)])
     if config.flow_model != "zero_intelligence":
         fit = fit or load_flow_fit(config.flow_fit)
         tables = fit.tables(config)
         p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
         p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
+        worth = float(fit.table("worth")[0])
+        p[UNIT:] = lessons(fit.order_size / config.lot_size, worth, fit.worth_fade, fit.worth_kept)
     edges, guide = distances(config)
     return Flow(
-        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf, 0.0] + [0.0] * MEMORIES),
+        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf, 0.0] + [0.0] * (MEMORIES + FADES)),
         np.zeros((config.flow.parents, 2), np.int64),
         np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
         edges, guide, _SEALED[config.flow_model],

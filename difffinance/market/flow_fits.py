@@ -19,7 +19,6 @@ from difffinance.market.flow_state import TABLES
 
 SHIPPED = ("GOOG",)
 _SIZES = ("size", "take_size")
-_SCALARS = ("symbol", "intraday", "value_volatility", "value_lean", "value_pull", "start_price", "notes")
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,9 @@ class FlowFit:
     value_lean: float
     value_pull: float
     start_price: float  # of the fitted day, quote currency
+    order_size: float  # mean of market orders, units
+    worth_fade: float  # how fast what a seat's order was worth fades, and the part that stays: a prior, not fitted
+    worth_kept: float
     notes: str
     tables_by_name: dict[str, Any]
 
@@ -96,7 +98,10 @@ def flow_fit_from_json(value: Any) -> FlowFit:
     names = {field.name for field in fields(FlowFit)}
     if not isinstance(value, dict) or set(value) != names:
         given = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
-        raise InputError(f"a flow fit has the fields {', '.join(sorted(names))}; got {given}.")
+        raise InputError(
+            f"a flow fit has the fields {', '.join(sorted(names))}; got {given}. One of an earlier version is made anew: "
+            "difffinance calibrate SYMBOL --flow."
+        )
     return FlowFit(**value)
 
 

@@ -11,13 +11,15 @@ from difffinance.market.handles import addressed, handle_type
 # Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns); a mid in
 # ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for; the
 # activity and until when it holds; seconds for which the value's move is not drawn yet; then the means of past signs of
-# market orders, each with its own memory, from which the next sign is predicted.
+# market orders, each with its own memory, from which the next sign is predicted; then the parts of the log value that
+# were learned from seats and fade (`seat_lessons`).
 (NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE, LEVEL, LEVEL_UNTIL, UNSEEN,
  SIGNS) = range(11)  # fmt: skip
-MEMORIES = 3
+MEMORIES, FADES = 3, 6
+FADING = SIGNS + MEMORIES
 # Places in `p`, the parameters; from INTRADAY on they concern every model.
 (MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
- MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, REACH) = range(20)  # fmt: skip
+ MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, REACH, UNIT, KEPT, GAINS) = range(23)  # fmt: skip
 
 # One thing that is due: an order to arrive or to leave. `order`, `price` and `size` are those of what caused it.
 ITEM = np.dtype(

@@ -8,7 +8,7 @@ import numpy as np
 
 from difffinance.config import MarketConfig
 from difffinance.market.compiled import lean_kernel
-from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, TRADED, submit
+from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, SOLD, SOLD_VALUE, TRADED, submit
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, run_until
 from difffinance.market.matching import MARKET
 from difffinance.market.rules import session_rules
@@ -17,6 +17,7 @@ from difffinance.market.venue import Venue
 
 WARM_UP_SECONDS = 900.0
 _STEPS, _PROBES = 8000, 200
+_CAPITAL = 1e15  # of the probing seat, ticks times lots
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def watch(floor, flow, rng, seconds, seen, start):  # type: ignore[no-untyped-de
 
 
 def _warm_venue(free: MarketConfig, rng: np.random.Generator) -> Venue:
-    venue = Venue(free, session_rules(free), np.zeros(0), np.zeros(0, np.int64))
+    # One seat that probes; what it may lose is no matter.
+    capital = np.full(1, _CAPITAL * free.tick_size * free.lot_size)  # of the one seat that probes
+    venue = Venue(free, session_rules(free), capital, np.zeros(1, np.int64))
     venue.flow.p[INTRADAY] = 0.0
     venue.run_flow(rng, WARM_UP_SECONDS)
     return venue
@@ -107,9 +110,9 @@ def _probe(venue: Venue, volume: float, rng: np.random.Generator, seconds: float
             marks = venue.floor.marks
             touch = marks[LAST_ASK] if side > 0 else marks[LAST_BID]
             submit(venue.floor_handle, 0, MARKET, side, 0, round(share * volume), 0)
-            tally = venue.floor.tally[-1]
-            if tally[BOUGHT] > 0:
-                walked.append((share, side * (tally[BOUGHT_VALUE] / tally[BOUGHT] - touch)))
+            done, value = venue.floor.tally[0, [BOUGHT, BOUGHT_VALUE] if side > 0 else [SOLD, SOLD_VALUE]]
+            if done > 0:
+                walked.append((share, side * (value / done - touch)))
             if share == 1.0:
                 rng.bit_generator.state = state
                 _step(venue, rng, seconds)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from difffinance.agents.factory import AgentFactory
-from difffinance.config import MarketConfig
+from difffinance.config import FlowConfig, MarketConfig
 from difffinance.data.store import atomic_file
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
@@ -132,7 +132,7 @@ def synthetic_pair(
     *, seed: int = SEED, session_seconds: float = CLOSE_S - OPEN_S, levels: int = LEVELS
 ) -> tuple[bytes, bytes]:
     """Return the bytes of the message and of the order-book file of one day (or of its first `session_seconds`)."""
-    config = MarketConfig(symbol=SYMBOL)
+    config = MarketConfig(symbol=SYMBOL, flow=FlowConfig(worth=0.0))  # as shipped: seats teach the value nothing
     steps = max(int(session_seconds / config.step_seconds), 1)
     env = MarketEnvironment(num_agents=len(KINDS), config=config, kinds=KINDS, num_steps=steps)
     messages, books = zip(*lobster_rows(env, seed, levels), strict=True)

@@ -107,8 +107,10 @@ def test_fits_that_make_no_sense_are_refused():
     good = flow_fit_to_json(load_flow_fit("GOOG"))
     with pytest.raises(InputError, match="Allowed: GOOG"):
         load_flow_fit("XYZ")
-    with pytest.raises(InputError, match="fields"):
-        flow_fit_from_json({"symbol": "X"})
+    earlier = {name: value for name, value in good.items() if name != "order_size"}
+    for bad in ({"symbol": "X"}, earlier):
+        with pytest.raises(InputError, match="fields.*calibrate SYMBOL --flow"):
+            flow_fit_from_json(bad)
     for table, value, words in (
         ("decay", [1.0], "finite numbers"),
         ("unit", [1.0, float("nan"), 1.0], "finite"),

@@ -1,0 +1,90 @@
+"""What the value learns from the market orders of seats, and how that fades. Kernels.
+
+An order is anonymous: when it arrives it is worth as much as any other of its size. Those of the background are
+backed by what comes after them; those of a seat are not, and what was learned from them fades as the market finds out
+(orders that carry no information revert: Gomes & Waelbroeck 2015; fair pricing: Farmer, Gerig, Lillo & Waelbroeck
+2013). A seat's market orders move the log value by
+
+    sum over its orders of sign * size * worth * ((1 - kept) * (1 + j) ** -fade + kept)
+
+where j counts the market orders since then and size is in market orders of mean size. Exponent and kept part are a
+prior from what real metaorders do (Bouchaud et al. 2004; Bershova & Rakhlin 2013; Sato & Kanazawa 2025): one day of
+anonymous messages cannot tell slow decay from permanence. At a constant participation P, that is P / (1 + P) of all
+market orders, the impact of n orders is about `2 * worth * sqrt(n * P / (1 + P))` at fade 1/2: a square root in size
+whose prefactor Y grows with the square root of the participation.
+
+It is linear in signed size, and its kernel is a constant plus a sum of exponentials with positive weights, so
+`sum x_i x_j G(|t_i - t_j|) >= 0` for every programme x at any times t: no round trip is paid by it (Gatheral 2010).
+An order counts as the run of small ones that it could have been cut into: cutting it changes nothing.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from difffinance.market.compiled import lean_kernel
+from difffinance.market.floor import EVENTS
+from difffinance.market.flow_state import ANSWERED, FADES, FADING, GAINS, KEPT, LOG_VALUE, UNIT
+from difffinance.market.matching import CANCEL
+
+# Rates of the exponentials per market order, each an eighth of the one before, down to one in 16,384 orders.
+RATES = tuple(2.0 * 8.0**-k for k in range(FADES))
+_RANGE = 10_000.0  # market orders: a day or two
+_LOSS = tuple(float(-np.expm1(-rate)) for rate in RATES)  # what one market order takes off each
+
+
+@cache
+def fading_weights(exponent: float) -> tuple[float, ...]:
+    """Return the weights, with sum 1, whose exponentials add up to `(1 + j) ** -exponent`, nearly, to j = 10,000.
+
+    By least squares of relative errors over equal steps of log j, none below 0.
+    """
+    from scipy.optimize import nnls
+
+    j = np.append(0.0, np.geomspace(1.0, _RANGE, 60))
+    weights = nnls(np.exp(-np.outer(j, RATES)) * (1.0 + j[:, None]) ** exponent, np.ones(len(j)))[0]
+    return tuple((weights / weights.sum()).tolist())
+
+
+def lessons(unit: float, worth: float, fade: float, kept: float) -> np.ndarray:
+    """Return the parameters that kernels read: lots of an order that counts as one, then log value per such order."""
+    fading = worth * (1.0 - kept) * np.array(fading_weights(fade)) / np.array(RATES)
+    return np.concatenate([[unit, worth * kept], fading])
+
+
+@lean_kernel
+def forget(clock):  # type: ignore[no-untyped-def]
+    """Let one market order of the background pass."""
+    lost = 0.0
+    for k in range(FADES):
+        part = clock[FADING + k] * _LOSS[k]
+        clock[FADING + k] -= part
+        lost += part
+    clock[LOG_VALUE] -= lost
+
+
+@lean_kernel
+def learn_from_seat(clock, p, sign, quantity):  # type: ignore[no-untyped-def]
+    """Move the value by what a seat took from the book, lots: a run of orders that fades as it goes."""
+    size = quantity / p[UNIT]
+    clock[LOG_VALUE] += p[KEPT] * sign * size
+    for k in range(FADES):
+        change = (sign * p[GAINS + k] - clock[FADING + k]) * -np.expm1(-size * RATES[k])
+        clock[FADING + k] += change
+        clock[LOG_VALUE] += change
+
+
+@lean_kernel
+def hear_seats(floor, clock, p, owner):  # type: ignore[no-untyped-def]
+    """Learn from what seats have taken since the last background message; return the time of the last of it (ns)."""
+    last = floor.counts[EVENTS]
+    first, heard = last, clock[ANSWERED]
+    while first > 0 and floor.events[first - 1].owner != owner and floor.events[first - 1].ts > heard:
+        first -= 1
+    for k in range(first, last):
+        event = floor.events[k]
+        heard = max(heard, np.float64(event.ts))
+        # No seat takes in a call auction: its row in the log has no side.
+        if event.kind != CANCEL and event.side != 0 and event.done > 0:
+            learn_from_seat(clock, p, np.float64(event.side), np.float64(event.done))
+    return heard

@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pytest
+
+from difffinance.config import FlowConfig, MarketConfig
+from difffinance.errors import ConfigError
+from difffinance.market.floor import EVENTS, submit, withdraw
+from difffinance.market.flow_state import ANSWERED, FADES, FADING, LOG_VALUE
+from difffinance.market.matching import LIMIT, MARKET
+from difffinance.market.rules import session_rules
+from difffinance.market.seat_lessons import RATES, fading_weights, forget, learn_from_seat, lessons
+from difffinance.market.venue import Venue
+
+UNIT, WORTH, FADE, KEPT = 120.0, 1e-4, 0.5, 0.03
+
+
+@pytest.fixture(scope="module")
+def p():
+    return np.concatenate([np.zeros(20), lessons(UNIT, WORTH, FADE, KEPT)])
+
+
+def learned(p, programme):
+    """Return the log value after each (sign, lots) of a programme; lots 0: one market order of the background."""
+    clock, path = np.zeros(FADING + FADES), []
+    for sign, lots in programme:
+        learn_from_seat(clock, p, float(sign), float(lots)) if lots else forget(clock)
+        path.append(clock[LOG_VALUE])
+    return np.array(path)
+
+
+@pytest.mark.parametrize("exponent", [0.3, 0.5, 0.7])
+def test_exponentials_add_up_to_the_power_law(exponent):
+    j = np.concatenate([[0], np.unique(np.geomspace(1, 9000, 70).astype(int))])
+    found = np.exp(-np.outer(j, RATES)) @ fading_weights(exponent)
+    assert found[0] == pytest.approx(1.0, abs=1e-12)
+    assert found == pytest.approx((1.0 + j) ** -exponent, rel=0.09)
+    assert min(fading_weights(exponent)) > 0.0  # each is then an admissible kernel, and so is their sum
+
+
+def test_what_was_learned_is_the_convolution_with_the_kernel(p):
+    """Against the integral of the kernel in plain Python, order by order."""
+    rng = np.random.default_rng(5)
+    programme = [(rng.choice([-1, 1]), rng.choice([0, 40, 120, 900])) for _ in range(300)]
+    weights, at, runs, expected = fading_weights(FADE), 0.0, [], []
+    for sign, lots in programme:
+        size = lots / UNIT if lots else 1.0
+        if lots:
+            runs.append((sign, at, at + size))
+        at += size
+        faded = sum(
+            s * w / rate * (math.exp(-(at - b) * rate) - math.exp(-(at - a) * rate))
+            for s, a, b in runs for w, rate in zip(weights, RATES, strict=True)
+        )  # fmt: skip
+        expected.append(WORTH * ((1 - KEPT) * faded + KEPT * sum(s * (b - a) for s, a, b in runs)))
+    assert learned(p, programme) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+
+
+def test_cutting_an_order_changes_nothing(p):
+    whole, cut = learned(p, [(1, 960), (1, 0)]), learned(p, [(1, 120)] * 8 + [(1, 0)])
+    assert whole == pytest.approx(cut[[7, 8]], rel=1e-12)
+
+
+def test_impact_grows_like_a_root_and_relaxes(p):
+    """A participation of 1/3: 400 orders among 1200 of the background, then as long again without any."""
+    path = learned(p, ([(1, UNIT)] + [(1, 0)] * 3) * 400 + [(1, 0)] * 1200)
+    for orders in (100, 400):  # the closed form that the module states
+        peak = 2 * WORTH * math.sqrt(orders / 4) * (1 - KEPT) + WORTH * KEPT * orders
+        assert path[4 * orders - 1] == pytest.approx(peak, rel=0.1)
+    left = 2 * WORTH / 4 * (math.sqrt(2800) - math.sqrt(1200)) * (1 - KEPT) + WORTH * KEPT * 400
+    assert path[-1] == pytest.approx(left, rel=0.05)
+
+
+def test_no_round_trip_is_paid_by_the_value(p):
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        lots = np.round(rng.exponential(200.0, 12)) * rng.choice([-1.0, 1.0], 12)
+        lots = np.append(lots, -lots.sum())
+        programme, shares = [], []
+        for x in lots:
+            # An order pays the path of the value while it is filled: it is cut finely, which changes nothing.
+            programme += [(np.sign(x), abs(x) / 20)] * 20 + [(1, 0)] * int(rng.integers(0, 30))
+            shares += [x / 20] * 20 + [0.0] * (len(programme) - len(shares) - 20)
+        path = learned(p, programme)
+        middle = (path + np.concatenate([[0.0], path[:-1]])) / 2
+        assert middle @ np.array(shares) >= 0.0
+
+
+def test_seats_teach_by_what_they_take_and_once():
+    config = MarketConfig(price_limit=None, flow=FlowConfig(fundamental_volatility=0.01, market_rate=0.0, intraday=0.0))
+    venue = Venue(config, session_rules(config), np.array([1e9, 0.0]), np.zeros(2, np.int64))
+    rng, floor, clock = np.random.default_rng(3), venue.floor_handle, venue.flow.clock
+    venue.run_flow(rng, 300.0)
+    venue.flow.p[15] = 0.0  # no news from here on
+    venue.clear_step()
+    venue.make_room(100)
+    known, ts = clock[LOG_VALUE], int(300e9)
+    quote = submit(floor, ts + 1, LIMIT, 1, int(venue.floor.marks[1]) - 30, 500, 0)
+    withdraw(floor, ts + 2, quote, 0)
+    submit(floor, ts + 3, MARKET, -1, 0, 500, 1)  # refused: no money to be short with
+    venue.run_flow(rng, 300.0)
+    assert clock[LOG_VALUE] == known and clock[ANSWERED] == ts + 3
+    submit(floor, ts + 4, MARKET, 1, 0, 200, 0)
+    done = int(venue.floor.events[venue.floor.counts[EVENTS] - 1]["done"])
+    venue.run_flow(rng, 300.0)
+    expected = np.zeros_like(clock)
+    learn_from_seat(expected, venue.flow.p, 1.0, float(done))
+    assert done > 0 and clock[LOG_VALUE] - known == pytest.approx(expected[LOG_VALUE], rel=1e-9) and clock[FADING] > 0
+    for _ in range(2):
+        venue.run_flow(rng, 301.0)  # heard once; no market order has come since
+    assert clock[LOG_VALUE] - known == pytest.approx(expected[LOG_VALUE], rel=1e-9)
+
+
+def test_fading_beyond_its_range_is_refused():
+    for bad in ({"worth": -1.0}, {"worth_fade": 1.0}, {"worth_fade": 0.0}, {"worth_kept": 1.5}):
+        with pytest.raises((ConfigError, ValueError)):
+            FlowConfig(**bad)
