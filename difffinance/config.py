@@ -75,7 +75,8 @@ class FlowConfig(Branch):
     value_lean: Fraction = Field(0.75, description="lean of new limit orders towards the value")
     fundamental_volatility: NotNegative = Field(0.012, description="of the value, fraction per session")
     worth: NotNegative = Field(
-        0.7, description="of a seat's market order of mean size as it arrives, sd of the value between two market orders"
+        0.7,
+        description="of a seat's market order of mean size on arrival, sd of the value between market orders",
     )
     worth_fade: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="exponent at which that fades with later market orders: a prior from metaorders"

@@ -16,9 +16,9 @@
 - What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
   follow signs because orders are split, not because trades cause trades.
 - The value is a geometric Brownian motion that also learns from market orders. One of the background moves it for good
-  by what was unexpected in its sign, given the signs before it (`calibration.value_learning`): on the day that is what
-  such orders were worth a minute later. One of a seat is worth as much when it arrives, and that fades, because nothing
-  comes after it (`seat_lessons`).
+  by what was unexpected in its sign, given the signs before it (`calibration.value_learning`) and the gap between value
+  and mid, whose orders tell the value nothing new. One of a seat is worth as much when it arrives, and that fades,
+  because nothing comes after it (`seat_lessons`).
 - The sides of spontaneous events, of limit orders inside the spread and of waves of cancellations lean to the value,
   which moves the quotes after an order and brings back those that only walked the book.
 """
@@ -30,6 +30,7 @@ from difffinance.market.compiled import inlined, kernel
 from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
 from difffinance.market.flow_state import (
     ANSWERED,
+    GAP_SIGN,
     INTRADAY,
     LEAN,
     LOG_VALUE,
@@ -151,9 +152,9 @@ def toward(floor, flow, rng, side, sense, strength):  # type: ignore[no-untyped-
 
 
 @inlined
-def learn(flow, sign):  # type: ignore[no-untyped-def]
-    """Let the value learn from the sign of a market order, as far as it was not expected."""
-    clock, tables, expected = flow.clock, flow.tables[0], 0.0
+def learn(flow, sign, pulled):  # type: ignore[no-untyped-def]
+    """Let the value learn from the sign of a market order, as far as neither past signs nor the gap told it."""
+    clock, tables, expected = flow.clock, flow.tables[0], flow.p[GAP_SIGN] * pulled
     for k in range(MEMORIES):
         expected += tables.sign_weight[k] * clock[SIGNS + k]
         clock[SIGNS + k] += (1.0 - tables.sign_decay[k]) * (sign - clock[SIGNS + k])
@@ -372,10 +373,10 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
         return
     queue = floor.levels[0 if side > 0 else 1, best].quantity
     quantity = take_quantity(flow.tables[0], rng, queue)
-    fills = floor.top[FILLS]
+    fills, pulled = floor.top[FILLS], pull(floor, flow)
     order = submit(floor, ts, MARKET, -side, _NONE, quantity, owner)
     if floor.top[FILLS] > fills:  # not where a halt or a band kept it from trading
-        learn(flow, -side)
+        learn(flow, -side, pulled)
         forget(flow.clock)
     spawn(
         flow.agenda,

@@ -27,6 +27,7 @@ from difffinance.market.flow_state import (
     ANSWERED,
     CANCEL_RATE,
     FADES,
+    GAP_SIGN,
     INSIDE,
     INSIDE_CHANCE,
     INTRADAY,
@@ -297,14 +298,15 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
     `fit` takes the place of the shipped one for the fitted models.
     """
     tables = np.zeros(1, TABLES)
-    p = np.concatenate([parameters(config), [reach], _lessons(config)])
+    p = np.concatenate([parameters(config), [reach], _lessons(config), [0.0]])
     if config.flow_model != "zero_intelligence":
         fit = fit or load_flow_fit(config.flow_fit)
         tables = fit.tables(config)
         p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
         p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
         worth = float(fit.table("worth")[0])
-        p[UNIT:] = lessons(fit.order_size / config.lot_size, worth, fit.worth_fade, fit.worth_kept)
+        p[UNIT:GAP_SIGN] = lessons(fit.order_size / config.lot_size, worth, fit.worth_fade, fit.worth_kept)
+        p[GAP_SIGN] = fit.gap_sign
     edges, guide = distances(config)
     return Flow(
         np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf, 0.0] + [0.0] * (MEMORIES + FADES)),

@@ -57,10 +57,32 @@ class FlowFit:
     @property
     def branching_ratio(self) -> float:
         """Spectral radius of the matrix of expected children, those that the book turns away left out."""
-        shares = np.diff(self.table("children"), axis=1, prepend=0.0).reshape(4, 3, -1).sum(axis=2)
-        return branching_ratio(
-            shares * self.table("mean")[:, None] * self.table("met"), float(self.table("partial")[0])
+        return float(np.abs(np.linalg.eigvals(self._children().sum(axis=2))).max())
+
+    @property
+    def gap_sign(self) -> float:
+        """Sign of market orders that a full pull of the value brings, as far as the means of past signs miss it.
+
+        A gap that lasts leans the sides of spontaneous events, and children hand that down: the response of a branching
+        process to its immigrants, to first order. The means see the part `sum(sign_weight)` of what lasts.
+        """
+        children, base = self._children(), self.table("base") * self.table("met")
+        # By book side: a value above the mid brings bids, and takes and thins out offers.
+        leaning, total = (
+            np.linalg.solve(np.eye(3) - moved.T, born)
+            for moved, born in (
+                (children[:, :, 0] - children[:, :, 1], base * [1.0, -1.0, -1.0]),
+                (children.sum(axis=2), base),
+            )
         )
+        missed = 1.0 - float(self.table("sign_weight").sum())
+        return missed * self.value_lean * float(-leaning[2] / total[2]) if total[2] > 0.0 else 0.0
+
+    def _children(self) -> np.ndarray:
+        """Return expected children that the book lets happen: (3 sources, 3 kinds, same side or other)."""
+        shares = np.diff(self.table("children"), axis=1, prepend=0.0).reshape(4, 3, 2, -1).sum(axis=3)
+        each = shares * self.table("mean")[:, None, None] * self.table("met")[:, None]
+        return _merged(each, float(self.table("partial")[0]))
 
     def __str__(self) -> str:
         count = sum(np.asarray(table).size for table in self.tables_by_name.values())
@@ -84,8 +106,12 @@ class FlowFit:
 
 def branching_ratio(children: np.ndarray, partial: float) -> float:
     """Return the spectral radius of expected children (4 sources, 3 kinds), `partial` of the market orders as 4th."""
-    mixed = np.vstack([children[:2], (1.0 - partial) * children[2] + partial * children[3]])
-    return float(np.abs(np.linalg.eigvals(mixed)).max())
+    return float(np.abs(np.linalg.eigvals(_merged(children, partial))).max())
+
+
+def _merged(children: np.ndarray, partial: float) -> np.ndarray:
+    """Return the children of three sources: the fourth is the part `partial` of the market orders."""
+    return np.concatenate([children[:2], [(1.0 - partial) * children[2] + partial * children[3]]])
 
 
 def flow_fit_to_json(fit: FlowFit) -> dict[str, Any]:
@@ -99,8 +125,8 @@ def flow_fit_from_json(value: Any) -> FlowFit:
     if not isinstance(value, dict) or set(value) != names:
         given = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
         raise InputError(
-            f"a flow fit has the fields {', '.join(sorted(names))}; got {given}. One of an earlier version is made anew: "
-            "difffinance calibrate SYMBOL --flow."
+            f"a flow fit has the fields {', '.join(sorted(names))}; got {given}. "
+            "Make one of an earlier version anew: difffinance calibrate SYMBOL --flow."
         )
     return FlowFit(**value)
 

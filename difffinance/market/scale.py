@@ -83,7 +83,6 @@ def watch(floor, flow, rng, seconds, seen, start):  # type: ignore[no-untyped-de
 
 
 def _warm_venue(free: MarketConfig, rng: np.random.Generator) -> Venue:
-    # One seat that probes; what it may lose is no matter.
     capital = np.full(1, _CAPITAL * free.tick_size * free.lot_size)  # of the one seat that probes
     venue = Venue(free, session_rules(free), capital, np.zeros(1, np.int64))
     venue.flow.p[INTRADAY] = 0.0

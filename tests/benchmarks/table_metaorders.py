@@ -1,8 +1,8 @@
 """Metaorders of 0.1 to 10% of a day's volume in the book market, against what real ones show.
 
-`python tests/benchmarks/table_metaorders.py [--model fitted] [--replications 40] [--picture metaorders.png]`. Prints
-impact by size with standard errors, the fitted exponent, Y and what is left after one and two durations, each with its
-95% interval and the aim. `--model` is a `market.flow_model`. Minutes: 3 markets a size and replication.
+`python tests/benchmarks/table_metaorders.py [--model fitted] [--participation 0.3] [--replications 40]
+[--picture metaorders.png]`. Prints impact by size with standard errors, the fitted exponent, Y and what is left after
+one and two durations, each with its 95% interval and the aim. `--model` is a `market.flow_model`. Minutes: 3 markets a size and replication.
 """
 
 import argparse
@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import polars as pl
 
 from difffinance.config import MarketConfig
+from difffinance.market.flow_fits import load_flow_fit
 from difffinance.reporting.facts_plots import plot_metaorders
 from difffinance.simulation.metaorder import AIMS, measure_metaorders
 
@@ -23,12 +24,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="zero_intelligence")
     parser.add_argument("--replications", type=int, default=40)
+    parser.add_argument("--participation", type=float, default=0.3)
     parser.add_argument("--days", type=int, default=50, help="days without orders, for the daily volatility")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
+    market = MarketConfig(flow_model=options.model)
+    if options.model != "zero_intelligence":  # its ticks and sizes are those of the fitted day
+        market = market.model_copy(update={"start_price": round(load_flow_fit(market.flow_fit).start_price, 2)})
     study = measure_metaorders(
-        MarketConfig(flow_model=options.model), replications=options.replications, volatility_days=options.days,
+        market, participation=options.participation, replications=options.replications, volatility_days=options.days,
         seed=options.seed,
     )  # fmt: skip
     with pl.Config(tbl_rows=20, tbl_cols=20, tbl_width_chars=140, float_precision=4, tbl_hide_dataframe_shape=True):

@@ -3,6 +3,7 @@
 import math
 
 from difffinance.market.flow_state import (
+    GAP_SIGN,
     INTRADAY,
     LEAN,
     MEMORIES,
@@ -214,8 +215,11 @@ class FittedTwin:
             quantity = min(self.pick(self.t["take_size"]), max(queue - 1, 1))
         else:
             quantity = queue + self.pick(self.t["take_size"])
+        pulled = self.pull()
         order, sign = self.send(MARKET, -side, 0, quantity), -side
-        expected = sum(w * m for w, m in zip(self.t["sign_weight"], self.means, strict=True))
+        expected = self.p[GAP_SIGN] * pulled + sum(
+            w * m for w, m in zip(self.t["sign_weight"], self.means, strict=True)
+        )
         self.value += self.t["worth"][0] * (sign - min(max(expected, -1.0), 1.0))
         self.means = [m + (1.0 - d) * (sign - m) for m, d in zip(self.means, self.t["sign_decay"], strict=True)]
         self.spawn(TAKE if quantity >= queue else PARTIAL, side, order, price, quantity)

@@ -109,7 +109,7 @@ def test_fits_that_make_no_sense_are_refused():
         load_flow_fit("XYZ")
     earlier = {name: value for name, value in good.items() if name != "order_size"}
     for bad in ({"symbol": "X"}, earlier):
-        with pytest.raises(InputError, match="fields.*calibrate SYMBOL --flow"):
+        with pytest.raises(InputError, match=r"fields.*calibrate SYMBOL --flow"):
             flow_fit_from_json(bad)
     for table, value, words in (
         ("decay", [1.0], "finite numbers"),
@@ -122,6 +122,19 @@ def test_fits_that_make_no_sense_are_refused():
         flow_fit_from_json(
             {**good, "tables_by_name": {k: v for k, v in good["tables_by_name"].items() if k != "decay"}}
         )
+
+
+def test_what_a_gap_brings_is_handed_down_by_the_branching():
+    """Market orders alone: children on their parent's side keep its lean, those on either side dilute it."""
+    fit = load_flow_fit("GOOG")
+    tables = json.loads(json.dumps(fit.tables_by_name))
+    missed = fit.value_lean * (1.0 - sum(tables["sign_weight"]))
+    for same, expected in ((1.0, missed), (0.5, 0.6 * missed)):
+        shares = np.zeros((4, 3, 2, 7))
+        shares[:, 2, 0, 0], shares[:, 2, 1, 0] = same, 1.0 - same
+        changed = {"children": np.cumsum(shares.reshape(4, 42), axis=1).tolist(), "mean": [0.0, 0.0, 0.4, 0.4],
+                   "met": [1.0, 1.0, 1.0], "base": [0.0, 0.0, 0.2]}  # fmt: skip
+        assert replace(fit, tables_by_name=tables | changed).gap_sign == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_kernel_does_what_its_plain_twin_does():

@@ -121,7 +121,7 @@ def test_a_new_listing_pauses_at_its_thresholds_and_goes_on():
 
 def test_a_cooling_off_holds_the_band_for_five_minutes_and_trading_goes_on():
     """SCIENCE 11, Hong Kong: +-10% of the last trade 5 minutes earlier; a cooling-off of 5 minutes inside the band."""
-    flow = FlowConfig(fundamental_volatility=1.5)
+    flow = FlowConfig(fundamental_volatility=1.5, worth=0.0)  # as much as that, a value would follow the seats
     episode, phases, violations = play("hk.large", "2025-06-02", start_price=15.0, trend=10.0, steps=300, flow=flow)
     assert violations == {} and phases == []
     refused = [row["ts"] for rows in episode.events for row in rows if row["code"] == reasons.MOVING_BAND]

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from difffinance.config import MarketConfig
+from difffinance.config import FlowConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
-from difffinance.simulation.metaorder import MetaorderStudy, _estimate, measure_metaorders, twin_mids
+from difffinance.simulation.metaorder import AIMS, MetaorderStudy, _estimate, measure_metaorders, twin_mids
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,17 @@ def test_a_planted_law_is_found_again():
 
 
 @pytest.mark.slow
+def test_the_default_market_has_the_metaorders_of_real_ones():
+    """Four sizes, so that the exponent is known to .04; `tests/benchmarks/table_metaorders.py` has the whole table."""
+    study = measure_metaorders(sizes=(0.003, 0.01, 0.03, 0.1), replications=60, volatility_days=20)
+    assert all(low - 0.05 <= getattr(study, name) <= high + 0.05 for name, (low, high) in AIMS.items()), study
+    # What seats teach is what makes it so.
+    untaught = MarketConfig(flow=FlowConfig(worth=0.0))
+    without = measure_metaorders(untaught, sizes=(0.003, 0.03), replications=20, volatility_days=20)
+    assert without.prefactor < 0.3 * study.prefactor
+
+
+@pytest.mark.slow
 def test_a_study_is_reproducible_and_reports_where_it_misses():
     """Small: the figures of a full study need minutes. The same seed gives the same table."""
     small = {"sizes": (0.001, 0.004), "replications": 6, "volatility_days": 2}
@@ -84,14 +95,15 @@ def test_bad_studies_are_refused(bad, what):
 
 
 @pytest.mark.slow
-def test_under_the_fitted_flow_a_metaorder_leaves_what_the_value_learned():
-    """The value learns from the order, so its impact stays; the same order finds no memory in the hand-set flow."""
+def test_under_the_fitted_flow_a_metaorder_moves_the_price_and_part_of_that_fades():
     market = MarketConfig(flow_model="fitted", start_price=572.0, price_limit=None, max_position=None)
-    env, left = MarketEnvironment(1, market, kinds=["twap"], num_steps=90), []
-    for r in range(24):
+    env, peak, left = MarketEnvironment(1, market, kinds=["twap"], num_steps=90), [], []
+    for r in range(40):
         side = 1.0 if r % 2 else -1.0
         orders = np.where(np.arange(90) < 30, 0.8 * side, 0.0)
         pushed, without, traded = twin_mids(env, orders, np.random.SeedSequence(r))
         assert side * traded > 0 and (pushed - without)[0] == 0.0
+        peak.append(side * (pushed - without)[30])
         left.append(side * (pushed - without)[-1])
-    assert np.mean(left) > 3 * np.std(left) / math.sqrt(len(left))
+    assert np.mean(peak) > 3 * np.std(peak) / math.sqrt(len(peak))
+    assert 0.0 < np.mean(left) < np.mean(peak)
