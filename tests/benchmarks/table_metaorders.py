@@ -2,7 +2,8 @@
 
 `python tests/benchmarks/table_metaorders.py [--model fitted] [--participation 0.3] [--replications 40]
 [--picture metaorders.png]`. Prints impact by size with standard errors, the fitted exponent, Y and what is left after
-one and two durations, each with its 95% interval and the aim. `--model` is a `market.flow_model`. Minutes: 3 markets a size and replication.
+one and two durations, each with its 95% interval and the aim. `--model` is a `market.flow_model`. Minutes: 3 markets a
+size and replication.
 """
 
 import argparse

@@ -6,7 +6,7 @@ import pytest
 from difffinance.config import FlowConfig, MarketConfig
 from difffinance.errors import ConfigError
 from difffinance.market.floor import EVENTS, submit, withdraw
-from difffinance.market.flow_state import ANSWERED, FADES, FADING, LOG_VALUE
+from difffinance.market.flow_state import ANSWERED, FADES, FADING, LOG_VALUE, VALUE_SD
 from difffinance.market.matching import LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.seat_lessons import RATES, fading_weights, forget, learn_from_seat, lessons
@@ -91,7 +91,7 @@ def test_seats_teach_by_what_they_take_and_once():
     venue = Venue(config, session_rules(config), np.array([1e9, 0.0]), np.zeros(2, np.int64))
     rng, floor, clock = np.random.default_rng(3), venue.floor_handle, venue.flow.clock
     venue.run_flow(rng, 300.0)
-    venue.flow.p[15] = 0.0  # no news from here on
+    venue.flow.p[VALUE_SD] = 0.0  # no news from here on
     venue.clear_step()
     venue.make_room(100)
     known, ts = clock[LOG_VALUE], int(300e9)
