@@ -26,7 +26,6 @@ from difffinance.calibration.order_lives import (
 )
 from difffinance.calibration.value_learning import learn_value
 from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, TAKE, VisibleDay, visible_day
-from difffinance.config import FlowConfig
 from difffinance.errors import RefusedFit
 from difffinance.market.fitted_flow import PARTIAL
 from difffinance.market.flow_fits import FlowFit
@@ -39,6 +38,8 @@ _FAR, _FINEST_LOT = 1e6, 1e-4
 _SPREAD_QUANTILES = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 0.95)
 _TAKE_QUANTILES, _GAP_QUANTILES = (0.06, 0.14, 0.25, 0.4, 0.6, 0.8), (0.4, 0.7, 0.9)
 VALUE_LEAN, VALUE_PULL, VALUE_FOLLOW = 0.5, 0.0003, 0.5
+# Priors from metaorders (`market.seat_lessons`), not fitted. The background's answer to an order adds to what stays.
+WORTH_FADE, WORTH_KEPT = 0.5, 0.005
 
 
 def split_blocks(blocks: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -133,11 +134,9 @@ def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_sec
         **unit_tables(day, blocks),
     }
     tables |= state_tables(day, lives, takes, edges, tables["queue_edges"], blocks, u)
-    prior = FlowConfig()
     return FlowFit(
         instrument.symbol, intraday, learned.volatility * np.sqrt(session_seconds), VALUE_LEAN, VALUE_PULL,
-        float(np.median(day.mid[inside]) * instrument.tick_size), float(np.mean(size)), prior.worth_fade,
-        prior.worth_kept,
+        float(np.median(day.mid[inside]) * instrument.tick_size), float(np.mean(size)), WORTH_FADE, WORTH_KEPT,
         f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s, {inside.sum()} messages, "
         f"branching ratio {found.branching_ratio:.2f}",
         {name: np.round(table, 10).tolist() for name, table in tables.items()},
