@@ -166,7 +166,7 @@ def calibrate(
     horizon: Annotated[list[float] | None, typer.Option(help="seconds; may be repeated")] = None,
     against: Annotated[str | None, typer.Option(help="another symbol of the same day: cross-impact")] = None,
     flow: Annotated[bool, typer.Option("--flow", help="fit the background flow of the market too")] = False,
-    flow_rounds: Annotated[int, typer.Option(help="rounds of matching it by simulation, minutes each")] = 0,
+    flow_rounds: Annotated[int, typer.Option(min=0, help="rounds of matching it by simulation, minutes each")] = 0,
     preset: Preset = "default",
     lake: LakeDir = None,
     seed: Seed = None,
