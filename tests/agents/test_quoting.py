@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from difffinance.agents.market_maker import avellaneda_stoikov_quotes
-from difffinance.agents.quoting import QuotingExperiment
 from difffinance.errors import InputError
+from tests.agents.quoting_experiment import QuotingExperiment
 
 EXPERIMENT = QuotingExperiment()  # T = 1, sigma = 2, dt = 0.005, k = 1.5, A = 140
 
