@@ -156,8 +156,8 @@ def _propagator(found: dict[str, Any]) -> list[str]:
         kernel = found["in_orders"]
         low, high = kernel["decay_ci"]
         lines.append(
-            f"  propagator: G(l) ~ l^-b, b {kernel['decay']:.3f} [{low:.3f}, {high:.3f}] in orders; diffusive prices would "
-            f"need {kernel['decay_of_diffusion']:.3f} (sign memory {kernel['sign_exponent']:.2f})"
+            f"  propagator: G(l) ~ l^-b in orders, b {kernel['decay']:.3f} [{low:.3f}, {high:.3f}]; diffusive prices "
+            f"would need {kernel['decay_of_diffusion']:.3f} (sign memory {kernel['sign_exponent']:.2f})"
         )
     if "chargeable" in found:
         charged = found["chargeable"]
