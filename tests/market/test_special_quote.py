@@ -47,7 +47,7 @@ def tokyo():
 def test_a_trade_a_step_away_happens_and_one_further_does_not(tokyo):
     tokyo.limit(-1, 1030, 100, seat=1)
     tokyo.market(1, 100)
-    assert tokyo.trades == [(1030, 100)] and tokyo.phase == OPEN
+    assert tokyo.trades == [(1030, 100)] and tokyo.phase == OPEN and tokyo.quotes == []
     tokyo.limit(-1, 1061, 100, seat=1)
     tokyo.market(1, 100)
     assert tokyo.trades == [(1030, 100)] and tokyo.phase == SPECIAL_QUOTE
