@@ -3,7 +3,10 @@
 import numpy as np
 import polars as pl
 
+from difffinance.errors import InputError
 from difffinance.market.publication import Ladder, Rows, publish
+from difffinance.market.settlement import PHASE_CHANGE
+from difffinance.market.supervision import CLOSING_AUCTION, REOPENING, SPECIAL_QUOTE
 from difffinance.records import Array, BookDay, Instrument
 from difffinance.schemas import BOOK_EVENTS, depth_schema
 
@@ -18,7 +21,7 @@ class DayRecorder:
     """
 
     def __init__(self, instrument: Instrument, orders: Array, *, levels: int = 10) -> None:
-        self.instrument, self.levels = instrument, levels
+        self.instrument, self.levels, self._open = instrument, levels, True
         alive = np.flatnonzero(orders["quantity"])
         prices = orders["price"][alive]
         low, high = (int(prices.min()), int(prices.max())) if len(alive) else (1, 1)
@@ -43,7 +46,22 @@ class DayRecorder:
         )
 
     def record(self, events: Array, fills: Array) -> None:
-        """Append one step's log: `floor.EVENT` and `engine.FILL` rows."""
+        """Append one step's log: `floor.EVENT` and `engine.FILL` rows. What comes after the closing call is left out.
+
+        Refused where orders gather during the day: messages of a continuous book cannot tell of an auction.
+        """
+        phases = events["code"] * (events["kind"] == PHASE_CHANGE)
+        gathers = np.flatnonzero((phases == REOPENING) | (phases == SPECIAL_QUOTE))
+        if len(gathers):
+            raise InputError(
+                f"orders gathered for an auction {events['ts'][gathers[0]] / 1e9:g} s after the opening; messages "
+                "of a continuous book cannot tell of it. Allowed: days without halts, special quotes and an opening auction."
+            )
+        if (phases == CLOSING_AUCTION).any():
+            last = int(np.argmax(phases == CLOSING_AUCTION))
+            events, fills, self._open = events[:last], fills[: events["first_fill"][last]], False
+        elif not self._open:
+            return
         if len(events) == 0:
             return
         self._make_room(events)

@@ -1,7 +1,9 @@
 import numpy as np
 import polars as pl
+import pytest
 
-from difffinance.config import MarketConfig
+from difffinance.config import FlowConfig, MarketConfig
+from difffinance.errors import InputError
 from difffinance.market.floor import EVENTS
 from difffinance.market.rules import session_rules
 from difffinance.market.venue import Venue
@@ -51,3 +53,17 @@ def test_a_simulated_day_meets_the_schemas_and_its_seed_decides():
     BOOK_EVENTS.check(day.events)
     depth_schema(3).check(day.depth)
     assert day.synthetic and day.events.height > 500
+
+
+def test_a_day_in_which_orders_gather_is_refused_and_a_closing_call_left_out():
+    flow = FlowConfig(fundamental_volatility=0.5)
+    tokyo = MarketConfig(rulebook="jp", start_price=101.0, tick_size=1.0, session_seconds=19_800.0, flow=flow)
+    with pytest.raises(InputError, match="orders gathered for an auction"):
+        simulate_day(tokyo, 1, seconds=3600.0)
+    star = MarketConfig(rulebook="cn.star", start_price=10.0, session_seconds=14_400.0, flow=FlowConfig(limit_rate=0.2))
+    day = simulate_day(star, 1)
+    midnight = np.datetime64("2020-01-02", "ns").astype(np.int64)
+    seconds = (day.events["ts"].cast(int).to_numpy() - midnight) / 1e9 - 34_200
+    assert 14_200 < seconds.max() < 14_220  # the call takes the last 3 minutes
+    bid, ask = (day.depth[f"{side}_price_ticks_1"] for side in ("bid", "ask"))
+    assert (bid < ask).all()
