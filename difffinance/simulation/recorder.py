@@ -55,7 +55,7 @@ class DayRecorder:
         if len(gathers):
             raise InputError(
                 f"orders gathered for an auction {events['ts'][gathers[0]] / 1e9:g} s after the opening; messages "
-                "of a continuous book cannot tell of it. Allowed: days without halts, special quotes and an opening auction."
+                "of a continuous book cannot tell of it. Allowed: days without halts, special quotes, opening call."
             )
         if (phases == CLOSING_AUCTION).any():
             last = int(np.argmax(phases == CLOSING_AUCTION))
