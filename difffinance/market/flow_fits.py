@@ -140,6 +140,11 @@ def load_flow_fit(name: str) -> FlowFit:
         text = Path(name).read_text(encoding="utf-8")
     else:
         raise InputError(
-            f"flow fit '{name}' is not known. Allowed: {', '.join(SHIPPED)}, or a .json file that calibrate_flow wrote."
+            f"flow fit '{name}' is not known. Allowed: {', '.join(SHIPPED)}, or a .json file that "
+            "`difffinance calibrate SYMBOL --flow` wrote."
         )
-    return flow_fit_from_json(json.loads(text))
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"flow fit '{name}' is no JSON ({error}). Write it anew: calibrate SYMBOL --flow.") from error
+    return flow_fit_from_json(value)

@@ -103,10 +103,13 @@ def test_a_fit_survives_its_file(tmp_path):
     assert fit.branching_ratio < 1.0 and "GOOG" in str(fit)
 
 
-def test_fits_that_make_no_sense_are_refused():
+def test_fits_that_make_no_sense_are_refused(tmp_path):
     good = flow_fit_to_json(load_flow_fit("GOOG"))
     with pytest.raises(InputError, match="Allowed: GOOG"):
         load_flow_fit("XYZ")
+    (tmp_path / "cut.json").write_text('{"symbol": ')
+    with pytest.raises(InputError, match="no JSON"):
+        load_flow_fit(str(tmp_path / "cut.json"))
     earlier = {name: value for name, value in good.items() if name != "order_size"}
     for bad in ({"symbol": "X"}, earlier):
         with pytest.raises(InputError, match=r"fields.*calibrate SYMBOL --flow"):
