@@ -76,8 +76,7 @@ def parameters(config: MarketConfig) -> np.ndarray:
     f = config.flow
     return np.array([
         f.market_rate, f.limit_rate, f.cancel_rate, f.partial_cancels, np.log(f.size_median / config.lot_size),
-        f.size_log_sd, f.queue_sized, f.sweep_levels, f.inside, f.placement_scale, f.placement_tail,
-        f.placement_max, f.memory_tail, f.refill, f.value_lean,
+        f.size_log_sd, f.queue_sized, f.sweep_levels, f.inside, f.memory_tail, f.refill, f.value_lean,
         f.fundamental_volatility / np.sqrt(config.session_seconds), f.pull_scale, f.intraday,
         config.session_seconds,
     ])  # fmt: skip

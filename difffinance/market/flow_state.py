@@ -18,8 +18,8 @@ from difffinance.market.handles import addressed, handle_type
 MEMORIES, FADES = 3, 6
 FADING = SIGNS + MEMORIES
 # Places in `p`, the parameters; from INTRADAY on they concern every model.
-(MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, SCALE, TAIL, FARTHEST,
- MEMORY, REFILL, LEAN, VALUE_SD, PULL, INTRADAY, SESSION, REACH, UNIT, KEPT, GAINS) = range(23)  # fmt: skip
+(MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, MEMORY, REFILL, LEAN,
+ VALUE_SD, PULL, INTRADAY, SESSION, REACH, UNIT, KEPT, GAINS) = range(20)  # fmt: skip
 GAP_SIGN = GAINS + FADES
 
 # One thing that is due: an order to arrive or to leave. `order`, `price` and `size` are those of what caused it.

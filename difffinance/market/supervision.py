@@ -52,21 +52,23 @@ ONE, MILLION, FEE_UNIT, SECOND_NS = 10_000, 1_000_000, 10_000_000, 1_000_000_000
 
 
 @inlined
-def tick_at(rules, price):  # type: ignore[no-untyped-def]
-    """Return the price step at a price."""
-    row = rules[TICKS]
+def step_at(rules, row, price):  # type: ignore[no-untyped-def]
+    """Return the step at a price in the table of steps that begins at `row`."""
     while price > rules[row]:
         row += 2
     return rules[row + 1]
 
 
 @inlined
+def tick_at(rules, price):  # type: ignore[no-untyped-def]
+    """Return the price step at a price."""
+    return step_at(rules, rules[TICKS], price)
+
+
+@inlined
 def quote_step(rules, price):  # type: ignore[no-untyped-def]
     """Return the step of special quotes at a price."""
-    row = rules[QUOTES]
-    while price > rules[row]:
-        row += 2
-    return rules[row + 1]
+    return step_at(rules, rules[QUOTES], price)
 
 
 @inlined

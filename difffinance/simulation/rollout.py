@@ -66,7 +66,7 @@ def simulate_market(
     kinds = mixed_kinds(num_agents)
     law = _cost_law(market, lake, calibration) if draws else None
     seating: dict[str, Any] = {"agents": agents, "kinds": kinds, "num_steps": num_steps}
-    first_use = not is_compiled("steps")
+    first_use = market.mode == "book" and not is_compiled("steps")
     if first_use:
         progress("compile the market, once", 0, 1)
     env = MarketEnvironment(num_agents, market, seed, **seating, cost_laws=() if law is None else (law,))

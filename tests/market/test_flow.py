@@ -5,7 +5,7 @@ import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, buys, draw_distance, parameters
-from difffinance.market.flow_state import FARTHEST, LEAN, PULL, REFILL, SCALE, TAIL
+from difffinance.market.flow_state import LEAN, PULL, REFILL
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow
@@ -47,10 +47,10 @@ def test_sides_of_limit_orders_are_those_of_the_exact_formula():
 def test_distances_of_limit_orders_are_those_of_the_exact_formula(flow):
     config = MarketConfig(flow=FlowConfig(**flow))
     venue = Venue(config, session_rules(config), np.zeros(0), np.zeros(0, np.int64))
-    p = venue.flow.p
+    f = config.flow
     for draw in np.append(np.random.default_rng(0).random(20_000), [1.0, 2.0**-53, 0.5, 1 / 1024, 1023 / 1024]):
-        exact = p[SCALE] * (draw ** (-1.0 / p[TAIL]) - 1.0)
-        assert draw_distance(venue.flow_handle, draw) == min(math.floor(exact), p[FARTHEST])
+        exact = f.placement_scale * (draw ** (-1.0 / f.placement_tail) - 1.0)
+        assert draw_distance(venue.flow_handle, draw) == min(math.floor(exact), f.placement_max)
 
 
 def test_orders_live_as_long_as_the_cancel_rate_says():
