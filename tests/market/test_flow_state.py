@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from difffinance.market.compiled import kernel
-from difffinance.market.flow_state import ITEM, activity, between, bisect, bucket, drop_first, pick, push
+from difffinance.market.flow_state import (
+    GAP_SIGN,
+    INTRADAY,
+    ITEM,
+    SESSION,
+    activity,
+    between,
+    bisect,
+    bucket,
+    drop_first,
+    pick,
+    push,
+)
 
 
 @kernel
@@ -42,6 +54,6 @@ def test_draws_are_those_of_numpy():
 
 
 def test_activity_has_mean_one():
-    p = np.zeros(21)
-    p[17], p[18] = 0.3, 23_400.0
+    p = np.zeros(GAP_SIGN + 1)
+    p[INTRADAY], p[SESSION] = 0.3, 23_400.0
     assert np.mean([activity(p, t) for t in np.linspace(0, 23_400, 2001)]) == pytest.approx(1.0, abs=1e-3)
