@@ -50,6 +50,7 @@ from difffinance.market.matching import (
     NO_PREVENTION,
     REPLACE,
     cancel,
+    check_price,
     place,
     ready,
     replace,
@@ -151,10 +152,10 @@ class Book:
         self.levels, self.bits, self.waiting = np.zeros((4, 64), LEVEL), np.zeros((4, 1), np.uint64), np.zeros(2, LEVEL)
         self.top = np.zeros(CROWD + 1, np.int64)
         self.top[[BID, HIDDEN_BID]], self.top[[ASK, HIDDEN_ASK, WIDTH]] = -1, 64
+        self.top[BASE] = -64  # no price lies in this window: the first one chooses its own
         self.top[[LOW, HIGH, LOWEST, HIGHEST]] = low or 1, high or _FAR, _FAR, -_FAR
         self.top[[SELF_TRADE, CROWD]] = self_trade, crowd
         self.refused = np.zeros(len(reasons.NAMES), np.int64)  # counted by reason
-        self._windowed = False
 
     @property
     def tables(self) -> Tables:
@@ -272,7 +273,8 @@ class Book:
         if not 0 <= order_id < IDS:
             raise InputError(f"order id {order_id} is not allowed. Allowed: 0 to {IDS - 1}.")
         self.grow(order_id + 1)
-        if price > 0 and not 0 <= price - self.top[BASE] < self.top[WIDTH]:
+        outside = not 0 <= price - self.top[BASE] < self.top[WIDTH]
+        if outside and check_price.py_func(self.top, price) == reasons.OK:  # what is refused needs no window
             self.cover(price, price)
 
     def grow(self, orders: int, messages: int = 0) -> None:
@@ -286,13 +288,14 @@ class Book:
     def cover(self, lowest: int, highest: int) -> None:
         """Make the window of levels reach from `lowest` to `highest` ticks, with as much again to spare."""
         base, width = int(self.top[BASE]), int(self.top[WIDTH])
-        low, high = (min(base, lowest), max(base + width, highest + 1)) if self._windowed else (lowest, highest + 1)
+        used = bool(self.top[LOWEST] <= self.top[HIGHEST])  # a window in which no order ever was is not kept
+        low, high = (min(base, lowest), max(base + width, highest + 1)) if used else (lowest, highest + 1)
         spare = max((high - low) // 2, 256)
-        low = max(low - (spare if lowest < base or not self._windowed else 0), 0) & ~63
-        high = (high + (spare if highest >= base + width or not self._windowed else 0) + 63) & ~63
+        low = max(low - (spare if lowest < base or not used else 0), 0) & ~63
+        high = (high + (spare if highest >= base + width or not used else 0) + 63) & ~63
         levels, bits = np.zeros((4, high - low), LEVEL), np.zeros((4, (high - low) >> 6), np.uint64)
         shift = base - low
-        if self._windowed:
+        if used:
             levels[:, shift : shift + width] = self.levels
             bits[:, shift >> 6 : (shift + width) >> 6] = self.bits
         top = self.top
@@ -301,7 +304,7 @@ class Book:
         for row in (ASK, HIDDEN_ASK):
             top[row] = top[row] + shift if top[row] < width else high - low
         top[BASE], top[WIDTH] = low, high - low
-        self.levels, self.bits, self._windowed = levels, bits, True
+        self.levels, self.bits = levels, bits
 
     def depth(self, levels: int) -> Array:
         """Return (2, L, 2): price and quantity shown at the best bid and ask levels, 0 where there is none."""

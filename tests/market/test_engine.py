@@ -134,6 +134,32 @@ def test_absurd_span_of_prices_is_refused_not_lost():
     assert np.array_equal(book.depth(2), twin.depth(2))
 
 
+@pytest.mark.parametrize("far", [70, 5000, 2**25])
+def test_orders_of_a_few_ticks_stay_when_a_high_price_comes(far):
+    stream = rows([(LIMIT, 1, 0, 16, 5, 0, 0), (LIMIT, -1, 1, 30, 5, 0, 0), (LIMIT, -1, 2, far, 5, 0, 0),
+                   (LIMIT, 1, 3, 15, 5, 0, 0), (MARKET, 1, 4, 0, 7, 0, 0), (MARKET, -1, 5, 0, 8, 0, 0)])  # fmt: skip
+    book, twin = Book(), ReferenceBook()
+    for ours, theirs in zip(book.run(stream), twin.run(stream), strict=True):
+        assert ours.tolist() == theirs.tolist()
+    assert book.fills.tolist() == twin.fills.tolist() and np.array_equal(book.depth(3), twin.depth(3))
+
+
+@pytest.mark.parametrize("kind", [LIMIT, 7])  # 7: an iceberg, which the fast loop hands over
+def test_a_price_beyond_the_span_is_refused_when_room_is_short_too(kind):
+    book = Book(capacity=1)
+    for order in range(20):  # at some of these there is no room for the fills that the next one could make
+        assert book.limit(1, 100 + order, 1).code == reasons.OK
+        row = rows([(kind, -1, int(book.top[engine.NEXT]), 2**50, 5, 5, 0)])
+        assert book.run(row)[0].tolist() == [reasons.PRICE_SPAN]
+    assert book.depth(1)[0, 0].tolist() == [119, 1]
+
+
+def test_an_order_refused_by_its_kind_fixes_no_span():
+    book = Book()
+    assert book.limit(1, 2**40, 1, kind=4).code == reasons.NOT_FILLABLE
+    assert book.limit(1, 100, 1).code == reasons.OK and book.limit(-1, 101, 1).code == reasons.OK
+
+
 @pytest.mark.parametrize("bad", [-1, 2**31 - 1, 2**62])
 def test_an_id_that_no_order_may_have_is_refused_and_the_stream_goes_on(bad):
     stream = rows([(LIMIT, 1, 0, 100, 5, 0, 0), (LIMIT, 1, bad, 101, 1, 0, 0), (MARKET, -1, bad, 0, 1, 0, 0),
