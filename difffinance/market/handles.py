@@ -74,14 +74,32 @@ class _HandleAttributes(AttributeTemplate):
 @lower_getattr_generic(HandleType)
 def _load(context: Any, builder: Any, kind: HandleType, value: Any, attribute: str) -> Any:
     field, offset = kind.place(attribute)
-    at = builder.gep(value, [ir.Constant(ir.IntType(64), offset)])
-    loaded = builder.load(builder.bitcast(at, context.get_value_type(field).as_pointer()))
+    loaded = _load_words(builder, value, context.get_value_type(field), offset)[0]
     if isinstance(field, types.Array):  # without owner: nothing is counted
         array = context.make_array(field)(context, builder, value=loaded)
         array.meminfo = ir.Constant(array.meminfo.type, None)
         array.parent = ir.Constant(array.parent.type, None)
         return array._getvalue()
     return loaded
+
+
+def _load_words(builder: Any, block: Any, kind: Any, offset: int) -> tuple[Any, int]:
+    """Return the value of an LLVM type at `offset` bytes of a block, and the offset behind it.
+
+    Word by word, each said not to change while a kernel runs (`bind` comes between two): an address is then loaded
+    once, not again after every store of a number that might, for all the compiler knows, lie on it.
+    """
+    if isinstance(kind, ir.LiteralStructType | ir.ArrayType):
+        whole: Any = ir.Constant(kind, ir.Undefined)
+        for k in range(len(kind.elements) if isinstance(kind, ir.LiteralStructType) else kind.count):
+            inner = kind.elements[k] if isinstance(kind, ir.LiteralStructType) else kind.element
+            part, offset = _load_words(builder, block, inner, offset)
+            whole = builder.insert_value(whole, part, k)
+        return whole, offset
+    at = builder.gep(block, [ir.Constant(ir.IntType(64), offset)])
+    word = builder.load(builder.bitcast(at, kind.as_pointer()))
+    word.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return word, offset + 8
 
 
 @unbox(HandleType)
