@@ -5,15 +5,18 @@ the asset, side is +1 buy, -1 sell, 0 unknown. A rule is a polars expression tha
 failed rule yields the first bad row by number.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NoReturn
 
+import numpy as np
 import polars as pl
 
 from difffinance.errors import DataError
 
 TIME = pl.Datetime("ns", "UTC")
+Rows = Sequence[int] | np.ndarray  # numbers of rows in a file
 
 
 @dataclass(frozen=True)
@@ -44,39 +47,48 @@ class Schema:
     key: tuple[str, ...]
     rules: tuple[Rule, ...] = ()
 
-    def check(self, frame: pl.DataFrame, *, file: str | None = None, first_row: int = 1) -> pl.DataFrame:
+    def check(
+        self,
+        frame: pl.DataFrame,
+        *,
+        file: str | None = None,
+        first_row: int = 1,
+        rows: Rows | None = None,
+    ) -> pl.DataFrame:
         """Return `frame` in the schema's column order and types, or raise `DataError` naming file and row.
 
-        Rows are counted from `first_row`; NaN counts as missing. Columns beyond the schema are refused.
+        `rows` are the rows' numbers in the file; without it they are counted from `first_row`. NaN counts as missing.
+        Columns beyond the schema are refused.
         """
+        rows = range(first_row, first_row + frame.height) if rows is None else rows
         missing = [c for c in self.columns if c not in frame.columns]
         extra = [c for c in frame.columns if c not in self.columns]
         if missing or extra:
             raise DataError(
                 f"{self.name} needs the columns {list(self.columns)}; missing {missing}, not known {extra}.", file=file
             )
-        frame = self._cast(frame, file, first_row)
+        frame = self._cast(frame, file, rows)
         rules = (*self._presence(), *self.rules)
         # One pass over all rules; only a table that breaks one is searched for the row.
         held = frame.select(rule.good.fill_null(True).all().alias(str(i)) for i, rule in enumerate(rules))
         for rule, holds in zip(rules, held.row(0), strict=True):
             if not holds:
-                self._refuse(frame, rule, file, first_row)
-        self._check_key(frame, file, first_row)
+                self._refuse(frame, rule, file, rows)
+        self._check_key(frame, file, rows)
         return frame
 
-    def _cast(self, frame: pl.DataFrame, file: str | None, first: int) -> pl.DataFrame:
+    def _cast(self, frame: pl.DataFrame, file: str | None, rows: Rows) -> pl.DataFrame:
         try:
             return frame.select([pl.col(name).cast(column.dtype) for name, column in self.columns.items()])
         except pl.exceptions.PolarsError:
             for name, column in self.columns.items():
                 lost = pl.col(name).cast(column.dtype, strict=False).is_null() & pl.col(name).is_not_null()
-                rows = frame.select(lost.arg_true().alias("row"))["row"]
-                if len(rows):
+                found = frame.select(lost.arg_true().alias("row"))["row"]
+                if len(found):
                     raise DataError(
-                        f"{name} must be of type {column.dtype} ({column.unit}); got {frame[name][int(rows[0])]!r}.",
+                        f"{name} must be of type {column.dtype} ({column.unit}); got {frame[name][int(found[0])]!r}.",
                         file=file,
-                        row=int(rows[0]) + first,
+                        row=int(rows[int(found[0])]),
                     ) from None
             raise
 
@@ -90,17 +102,17 @@ class Schema:
                 rules.append(Rule(f"{name} is there and finite", good, "a value in every row"))
         return rules
 
-    def _refuse(self, frame: pl.DataFrame, rule: Rule, file: str | None, first: int) -> NoReturn:
+    def _refuse(self, frame: pl.DataFrame, rule: Rule, file: str | None, rows: Rows) -> NoReturn:
         bad = frame.select((~rule.good).fill_null(False).arg_true().alias("row"))["row"]
         row = int(bad[0])
         values = ", ".join(f"{k}={v}" for k, v in frame.row(row, named=True).items())
         raise DataError(
             f"rule '{rule.name}' is broken ({len(bad)} rows). Allowed: {rule.allowed}. Given: {_short(values)}.",
             file=file,
-            row=row + first,
+            row=int(rows[row]),
         )
 
-    def _check_key(self, frame: pl.DataFrame, file: str | None, first: int) -> None:
+    def _check_key(self, frame: pl.DataFrame, file: str | None, rows: Rows) -> None:
         if frame.height < 2 or not self.key:
             return
         key = pl.struct(self.key)
@@ -117,7 +129,7 @@ class Schema:
                 f"{self.name} key {list(self.key)} is {kind} ({len(falls)} rows). Allowed: sorted, each key once. "
                 f"Given: {_short(str(frame.row(row, named=True)))}.",
                 file=file,
-                row=row + first,
+                row=int(rows[row]),
             )
 
     def empty(self) -> pl.DataFrame:

@@ -119,8 +119,9 @@ def read_limited(stream: Readable, limit: int, file: str) -> bytes:
     The first piece is looked at alone: a stream of zeros, the usual bomb, is refused before it unfolds.
     """
     first = stream.read(_PIECE)
-    if b"\x00" in first:
-        raise DataError("holds zero bytes, so it is not a text table.", file=file)
+    if (at := first.find(b"\x00")) >= 0:
+        row = first.count(b"\n", 0, at) + 1
+        raise DataError("holds zero bytes, so it is not a text table.", file=file, row=row)
     rest = stream.read(limit + 1 - len(first)) if len(first) == _PIECE and limit >= len(first) else b""
     if len(first) + len(rest) > limit:
         raise DataError(f"unpacks to more than {limit} bytes (data.max_archive_bytes).", file=file)

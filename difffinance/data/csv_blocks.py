@@ -43,7 +43,7 @@ class CsvTable:
 
 
 def read_csv(path: Path, layout: CsvLayout, *, limit: int, drop: tuple[str, ...] = ()) -> CsvTable:
-    """Return a plain, packed or zipped csv; columns in `drop` are not kept. `DataError` names file and row."""
+    """Return a plain, packed or zipped csv; those in `drop` are not kept. `DataError` names file and row."""
     pieces = list(csv_pieces(path, layout, limit=limit, drop=drop))
     decimals = {name: join_scaled([piece.decimals[name] for piece in pieces]) for name in layout.decimals}
     return CsvTable(pl.concat(piece.frame for piece in pieces), decimals)
@@ -55,8 +55,9 @@ def csv_pieces(path: Path, layout: CsvLayout, *, limit: int, drop: tuple[str, ..
     for first, texts in _text_blocks(path, layout, limit):
         found = found or texts.height > 0
         rows = pl.int_range(first, first + texts.height, eager=True).alias("row")
+        whole = {c: _whole_numbers(texts[c], first, path.name) for c in layout.integers if c in texts.columns}
         kept = [c for c in layout.names if c in texts.columns and c not in (*layout.decimals, *drop)]
-        frame = texts.select(rows, *(_column(texts[c], c in layout.integers, first, path.name) for c in kept))
+        frame = pl.DataFrame([rows, *(whole.get(c, texts[c]) for c in kept)])
         yield CsvTable(frame, {n: read_decimals(texts[n], n, file=path.name, first_row=first) for n in layout.decimals})
     if not found:
         raise DataError("holds no rows.", file=path.name)
@@ -97,7 +98,7 @@ def _split(block: bytes, names: tuple[str, ...], blank: tuple[str, ...], first: 
         return texts
     for number, line in enumerate(block.splitlines(), start=first):
         fields = line.split(b",")
-        if len(fields) != len(names) or b"" in fields:
+        if len(fields) != len(names) or any(not f and n not in blank for f, n in zip(fields, names, strict=True)):
             raise DataError(
                 f"has {sum(f != b'' for f in fields)} values. Allowed: {len(names)}.", file=file, row=number
             )
@@ -105,9 +106,7 @@ def _split(block: bytes, names: tuple[str, ...], blank: tuple[str, ...], first: 
     raise DataError("is not a csv.", file=file, row=first)
 
 
-def _column(texts: pl.Series, integer: bool, first: int, file: str) -> pl.Series:
-    if not integer:
-        return texts
+def _whole_numbers(texts: pl.Series, first: int, file: str) -> pl.Series:
     bad = (~texts.str.contains(r"^\d{1,18}$")).arg_true()
     if len(bad):
         row = int(bad[0])

@@ -271,9 +271,9 @@ class BestQuotes:
 
 
 def trades_table(
-    symbol: str, ts: Array, seq: Array, price: Scaled, quantity: Scaled, side: Array, file: str
+    symbol: str, ts: Array, seq: Array, price: Scaled, quantity: Scaled, side: Array, file: str, rows: Array
 ) -> pl.DataFrame:
-    """Return checked `Trades` in the order given."""
+    """Return checked `Trades` in the order given; `rows` are theirs in the file."""
     frame = pl.DataFrame(
         {
             "symbol": pl.repeat(symbol, len(ts), dtype=pl.String, eager=True),
@@ -284,11 +284,11 @@ def trades_table(
             "side": pl.Series(side, dtype=pl.Int8),
         }
     )
-    return TRADES.check(frame, file=file)
+    return TRADES.check(frame, file=file, rows=rows)
 
 
-def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, file: str) -> pl.DataFrame:
-    """Return checked `Quotes` from (n, 4) ask price, ask size, bid price, bid size."""
+def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, file: str, rows: Array) -> pl.DataFrame:
+    """Return checked `Quotes` from (n, 4) ask price, ask size, bid price, bid size; `rows` are theirs in the file."""
     frame = pl.DataFrame(
         {
             "symbol": pl.repeat(symbol, len(ts), dtype=pl.String, eager=True),
@@ -300,7 +300,7 @@ def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, 
             "ask_quantity": grid.quantities(quotes[:, 1]),
         }
     )
-    return QUOTES.check(frame.with_columns(quote_state().alias("state")), file=file)
+    return QUOTES.check(frame.with_columns(quote_state().alias("state")), file=file, rows=rows)
 
 
 def quote_state() -> pl.Expr:

@@ -16,8 +16,9 @@ def line_blocks(path: Path, *, limit: int) -> Iterator[tuple[int, bytes]]:
     """
     first, held = 1, bytearray()
     for piece in _pieces(path, limit):
-        if b"\x00" in piece:
-            raise DataError("holds zero bytes, so it is not a text table.", file=path.name)
+        if (at := piece.find(b"\x00")) >= 0:
+            row = first + held.count(b"\n") + piece.count(b"\n", 0, at)
+            raise DataError("holds zero bytes, so it is not a text table.", file=path.name, row=row)
         held += piece
         end = held.rfind(b"\n") + 1 if len(held) >= BLOCK else 0
         if end:

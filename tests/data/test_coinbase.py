@@ -103,6 +103,14 @@ def test_a_skipped_number_makes_every_book_unknown(lake, tmp_path):
     assert [r[:3] for r in rows(lake)[4:]] == [("halt", 0, -1), ("halt", 0, 1), ("partial_cancel", 1, 199)]
 
 
+def test_a_message_that_comes_twice_counts_once(lake, tmp_path):
+    fetch(lake, tmp_path, *DAY)
+    once = rows(lake)
+    answer = fetch(lake, tmp_path, *(line for day in DAY for line in (day, day)))
+    assert rows(lake) == once and answer["verification"]["gaps"] == 0
+    assert {"rule": "message sent twice dropped", "rows": len(DAY) - 1} in answer["repairs"]  # not its header
+
+
 def test_products_stay_apart(lake, tmp_path):
     other = book(7, 5.0, ("bid", "9", "1"), ("offer", "10", "1"), kind="snapshot", product="ETH-USD")
     answer = fetch(lake, tmp_path, *DAY, other)

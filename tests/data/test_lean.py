@@ -113,7 +113,7 @@ def test_factors_and_map(lake, put):
             QUOTES.replace("1006000,40,0,0", "1006000,40,1,1"),
             "row 7: must quote one side",
         ),
-        ("tick/abc/20131007_quote.zip", QUOTES.replace("1006000,40", "1006000,-40"), "quantities are positive"),
+        ("tick/abc/20131007_quote.zip", QUOTES.replace("1006000,40", "1006000,-40"), "row 7: quotes no size"),
         ("tick/abc/20131007_trade.zip", TRADES.replace(",P", ",\u00e9").encode("latin-1"), "row 1.*not UTF-8"),
         (
             "tick/abc/20131007_trade.zip",

@@ -196,3 +196,14 @@ def test_real_files_number_by_number(lake, shared_data):
     assert answer["verification"]["snapshots"] == 1 and answer["verification"]["one_step_exact"] is None
     first = load_book("BTC-PERPETUAL", lake=lake).depth.row(0, named=True)
     assert (first["ask_price_ticks_1"], first["ask_quantity_1"], first["bid_price_ticks_1"]) == (12843, 18640.0, None)
+
+
+def test_trades_without_numbers_are_taken_and_a_bad_row_is_named_by_its_line(lake, tmp_path, monkeypatch):
+    prints = [trade(k, "buy", "100", "2").replace(f",a{k},", ",,") for k in range(60)]
+    assert fetch(lake, tmp_path, TRADES + "".join(prints))["tables"][0]["rows"] == 60
+    monkeypatch.setattr(lines, "BLOCK", 500)  # rows are counted through the file, not in a block
+    for bad, match in ((",100,0\n", "row 42: .*quantity is positive"), (",0,2\n", "row 42: .*price is positive"),
+                       (",100\n", "row 42: has 6 values"), (",100,\x00\n", "row 42: holds zero bytes")):  # fmt: skip
+        spoiled = [*prints[:40], prints[40].replace(",100,2\n", bad), *prints[41:]]
+        with pytest.raises(DataError, match=match):
+            fetch(Lake(tmp_path / "other"), tmp_path, TRADES + "".join(spoiled))

@@ -66,12 +66,12 @@ def test_file_of_several_symbols(lake, make_file):
 
 
 BAD = {
-    "no such column": (("pre_close", "prior"), r"columns \['pre_close'\] are missing"),
+    "no such column": (("pre_close", "prior"), "row 1: the header lacks pre_close. Allowed: ts_code"),
     "not a date": (("20240103", "20240230"), "row 3.*YYYYMMDD"),
     "date missing": (("20240103", ""), "row 3"),
     "text for a price": (("9.9,", "cheap,"), "row 3: low must be a number.*cheap"),
-    "reference missing": ((",10.0,0.05,", ",,0.05,"), "previous_close is there"),
-    "reference not positive": ((",10.0,0.05,", ",0,0.05,"), "reference is positive"),
+    "reference missing": ((",10.0,0.05,", ",,0.05,"), "row 3: pre_close must be above 0"),
+    "reference not positive": ((",10.0,0.05,", ",0,0.05,"), "row 3: pre_close must be above 0"),
     "day twice": (("20240103", "20240104"), "row 3.*duplicated"),
     "low above high": ((",9.9,", ",10.21,"), "row 3.*low is above high"),
     "impossible high": ((",10.2,9.9,", ",1e30,9.9,"), "row 3: prices of one row"),

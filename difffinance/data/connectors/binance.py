@@ -22,18 +22,19 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from difffinance.config import DataConfig
 from difffinance.data.bars import VALUES, bars_table, clean_bars
 from difffinance.data.connectors import binance_depth
-from difffinance.data.connectors.base import Fetched, Request, Table, one_word
+from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, one_word
 from difffinance.data.csv_blocks import CsvLayout, CsvTable, read_csv, utc_times
 from difffinance.data.decimals import count_steps, find_step
 from difffinance.data.level2_tables import quote_state
 from difffinance.data.store import atomic_file, check_symbol, sha256_of
 from difffinance.errors import DataError, InputError, NetworkError
-from difffinance.schemas import QUOTES, TRADES
+from difffinance.schemas import QUOTES, TRADES, Schema
 
 TAKES = ("kind", "start", "end", "interval", "symbol")
 USAGE = "difffinance fetch binance SYMBOL --kind aggTrades --start D --end D, or fetch binance PATH"
@@ -41,11 +42,13 @@ INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h",
 MARKETS = {"": ("spot", ""), "um/": ("futures/um", ".UM")}
 _KLINES = "open_time open high low close volume close_time quote_volume count taker_volume taker_quote_volume ignore"
 LAYOUTS = {
-    "klines": CsvLayout(tuple(_KLINES.split()), ("open", "high", "low", "close", "volume"), ("open_time",)),
+    "klines": CsvLayout(
+        tuple(_KLINES.split()), ("open", "high", "low", "close", "volume"), ("open_time", "close_time", "count")
+    ),
     "aggTrades": CsvLayout(
         ("id", "price", "quantity", "first", "last", "time", "buyer_is_maker", "best_match"),
         ("price", "quantity"),
-        ("id", "time"),
+        ("id", "first", "last", "time"),
         optional=1,
     ),
     "trades": CsvLayout(
@@ -233,8 +236,9 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
         "tick_size": _step([c for c in layout.decimals if c not in sizes], files, paths, request.config.tick_size),
         "lot_size": _step(sizes, files, paths, request.config.lot_size),
     }
-    frame = pl.concat(_typed(table, kind, path.name) for table, path in zip(files, paths, strict=True))
-    gaps = _check_order(frame, kind, paths)
+    frames = [_typed(table, kind, path.name) for table, path in zip(files, paths, strict=True)]
+    frame = pl.concat(frames)
+    gaps = _check_order(frame, kind, paths, [own.height for own in frames])
     metadata = {
         **{name: float(step) for name, step in steps.items()},
         "currency": binance_depth.quote_currency(symbol),
@@ -247,21 +251,20 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
     }
     first, last = (str(day) for day in frame["ts"].dt.date().gather([0, -1]))
     part = first if first == last else f"{first}_{last}"
-    rows = frame.with_columns(pl.lit(symbol).alias("symbol"))
-    repairs: dict[str, int] = {}
+    tolerance, repairs = request.config.range_tolerance, dict[str, int]()
     if kind == "klines":
-        bars, repairs = clean_bars(
-            rows.select("ts", *VALUES), symbol, file=paths[0].name, tolerance=request.config.range_tolerance,
-            rows=frame["row"].to_list(),
-        )  # fmt: skip
-        table = bars_table(symbol, bars, name, "", metadata)
-    elif kind == "bookTicker":
-        quotes = rows.with_columns(quote_state().alias("state")).select(list(QUOTES.columns))
-        table = Table(QUOTES, symbol, QUOTES.check(quotes, file=paths[0].name), metadata, part)
+        cleaned = [
+            clean_bars(
+                own.select("ts", *VALUES), symbol, file=path.name, tolerance=tolerance, rows=own["row"].to_list()
+            )
+            for own, path in zip(frames, paths, strict=True)
+        ]
+        repairs = add_repairs(*(repaired for _, repaired in cleaned))
+        table = bars_table(symbol, pl.concat(bars for bars, _ in cleaned), name, "", metadata)
     else:
-        table = Table(
-            TRADES, symbol, TRADES.check(rows.select(list(TRADES.columns)), file=paths[0].name), metadata, part
-        )
+        schema = QUOTES if kind == "bookTicker" else TRADES
+        checked = [_checked(own, schema, symbol, path.name) for own, path in zip(frames, paths, strict=True)]
+        table = Table(schema, symbol, pl.concat(checked), metadata, part)
     verification = {
         "one_step_exact": None,  # no order book
         "resync_exact": None,
@@ -270,6 +273,13 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
         "gaps": gaps,
     }
     return Fetched((table,), repairs, verification, raw_files=tuple(paths))
+
+
+def _checked(frame: pl.DataFrame, schema: Schema, symbol: str, file: str) -> pl.DataFrame:
+    """Return the `Trades` or `Quotes` of one file's rows."""
+    frame = frame.with_columns(pl.lit(symbol).alias("symbol"))
+    frame = frame.with_columns(quote_state().alias("state")) if schema is QUOTES else frame
+    return schema.check(frame.select(list(schema.columns)), file=file, rows=frame["row"].to_numpy())
 
 
 def _step(columns: list[str], files: list[CsvTable], paths: list[Path], given: Decimal | None) -> Decimal:
@@ -300,7 +310,7 @@ def _typed(table: CsvTable, kind: str, file: str) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _check_order(frame: pl.DataFrame, kind: str, paths: list[Path]) -> int:
+def _check_order(frame: pl.DataFrame, kind: str, paths: list[Path], heights: list[int]) -> int:
     """Return how many ids (or bars) are missing inside; refuse times and ids that do not rise."""
     keys = ["ts"] if kind == "klines" else ["ts", "seq"]
     for key in keys:
@@ -310,7 +320,7 @@ def _check_order(frame: pl.DataFrame, kind: str, paths: list[Path]) -> int:
             row = int(falls[0])
             raise DataError(
                 f"{key} {frame[key][row]} does not follow {frame[key][row - 1]} ({len(falls)} rows). Allowed: rising.",
-                file=paths[0].name if len(paths) == 1 else f"{paths[0].name} .. {paths[-1].name}",
+                file=paths[int(np.searchsorted(np.cumsum(heights), row, side="right"))].name,
                 row=int(frame["row"][row]),
             )
     if kind == "bookTicker" or frame.height < 2:

@@ -203,6 +203,7 @@ class _Import:
             quantity,
             np.where(maker, -1, 1),
             self.file,
+            rows,
         )
         self.tables.append(TRADES, frame)
         self._write_quotes(piece)
@@ -230,7 +231,7 @@ class _Import:
         quotes = np.column_stack(columns)
         seq = np.arange(self._quotes_seen, self._quotes_seen + len(ids))
         ts = self._quote_times(self._quote_ts(ticker))
-        self.tables.append(QUOTES, quotes_table(self.symbol, ts, seq, quotes, self.grid, self.file))
+        self.tables.append(QUOTES, quotes_table(self.symbol, ts, seq, quotes, self.grid, self.file, rows))
         self._best.add(ids, quotes)
         self._quotes_seen += len(ids)
         self._ticker_id = int(ids[-1]) if len(ids) else self._ticker_id

@@ -188,7 +188,9 @@ class _Import:
         price = Scaled(rows[executed, 3] * int(self.grid.tick.scaleb(8)), 8)
         quantity = Scaled(rows[executed, 4] * int(self.grid.lot.scaleb(8)), 8)
         side = 1 - 2 * rows[executed, 2]  # the aggressor's
-        trades = trades_table(self.symbol, ts[executed], self.rows + executed, price, quantity, side, self.file)
+        trades = trades_table(
+            self.symbol, ts[executed], self.rows + executed, price, quantity, side, self.file, rows[executed, 0] + 2
+        )
         self.rows, self.prints = self.rows + len(rows), self.prints + len(executed)
         schemas = (BOOK_EVENTS, depth_schema(self.book.levels), TRADES)
         for schema, frame in zip(schemas, (*frames, trades), strict=True):

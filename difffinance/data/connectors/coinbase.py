@@ -2,8 +2,8 @@
 
 Records of type `recv` carry a message of the venue; header, http, connect and send records are passed over. Channels
 l2_data (snapshots and levels set to a quantity), market_trades and ticker are read. Every connection numbers its
-messages of all channels; a number that is skipped is a gap, and every book of the capture is unknown until its next
-snapshot. The capture is read twice, block by block: memory does not grow with its length.
+messages of all channels; one that comes twice in a row is dropped, a number that is skipped is a gap, and every book of
+the capture is unknown until its next snapshot. It is read twice, block by block: memory does not grow with its length.
 
 Times are those of the matching engine (`event_time` of levels, `time` of trades); a ticker, which has none, takes the
 time at which its message was sent. The venue's `side` of a trade is that of the resting order, as its prices against
@@ -122,9 +122,9 @@ def fetch(request: Request) -> Fetched:
     works = {product: _Import(product, surveys[product], path.name, request) for product in wanted}
     gaps = _Gaps()
     for capture in read_capture(path, limit):
-        skipped = gaps.find(capture.messages)
+        skipped, again = gaps.find(capture.messages)
         for product, work in works.items():
-            work.feed(_items_of(capture, product, path.name), skipped)
+            work.feed(_items_of(capture.without(again), product, path.name), skipped)
     digest = sha256_of(path)
     found = {product: work.verification() for product, work in works.items()}
     tables = [table for work in works.values() for table in work.finished(digest)]
@@ -138,7 +138,10 @@ def fetch(request: Request) -> Fetched:
         "products": found,
     }
     return Fetched(
-        tuple(tables), add_repairs(*(work.repairs() for work in works.values())), verification, raw_files=(path,)
+        tuple(tables),
+        add_repairs({"message sent twice dropped": gaps.again}, *(work.repairs() for work in works.values())),
+        verification,
+        raw_files=(path,),
     )
 
 
@@ -151,17 +154,20 @@ class _Gaps:
 
     def __init__(self) -> None:
         self._last: dict[str | None, int] = {}
+        self.again = 0
 
-    def find(self, messages: pl.DataFrame) -> Array:
-        """Return the rows of the messages before which some are missing, rising."""
-        rows = [np.zeros(0, np.int64)]
+    def find(self, messages: pl.DataFrame) -> tuple[Array, list[int]]:
+        """Return the rows of the messages before which some are missing, rising; and of those told twice in a row."""
+        rows, again = [np.zeros(0, np.int64)], list[int]()
         for conn in messages["conn"].unique().to_list():
             own = messages.filter(pl.col("conn").eq_missing(pl.lit(conn, pl.String)))
             numbers = own["sequence_num"].to_numpy()
-            lost = np.diff(numbers, prepend=self._last.get(conn, numbers[0] - 1)) != 1
-            rows.append(own["row"].to_numpy()[lost])
+            steps = np.diff(numbers, prepend=self._last.get(conn, numbers[0] - 1))
+            rows.append(own["row"].to_numpy()[(steps != 1) & (steps != 0)])
+            again += own["row"].to_numpy()[steps == 0].tolist()
             self._last[conn] = int(numbers[-1])
-        return np.sort(np.concatenate(rows))
+        self.again += len(again)
+        return np.sort(np.concatenate(rows)), again
 
 
 class _Import:
@@ -246,7 +252,8 @@ class _Import:
         ts = _nanoseconds(trades["time"], trades["row"], self.file).to_numpy()[order]
         side = np.where((trades["side"] == "SELL").to_numpy(), 1, -1)[order]
         price, size = (Scaled(items.numbers[c].values[order], items.numbers[c].decimals) for c in ("price", "size"))
-        frame = trades_table(self.product, self._trade_times(ts), ids, price, size, side, self.file)
+        rows = trades["row"].to_numpy()[order]
+        frame = trades_table(self.product, self._trade_times(ts), ids, price, size, side, self.file, rows)
         self.tables.append(TRADES, frame)
         ticks = items.steps("market_trades", "price", self.grid.tick)[order]
         lots = items.steps("market_trades", "size", self.grid.lot)[order]
@@ -261,10 +268,10 @@ class _Import:
         quotes = np.column_stack(columns)
         whole = (quotes > 0).all(axis=1)
         sent = _nanoseconds(items.of["ticker"]["timestamp"], items.of["ticker"]["row"], self.file).to_numpy()
-        quotes, sent = quotes[whole], sent[whole]
+        quotes, sent, rows = quotes[whole], sent[whole], items.of["ticker"]["row"].to_numpy()[whole]
         seq = np.arange(self._quotes, self._quotes + len(sent))
         self._quotes += len(sent)
-        frame = quotes_table(self.product, self._quote_times(sent), seq, quotes, self.grid, self.file)
+        frame = quotes_table(self.product, self._quote_times(sent), seq, quotes, self.grid, self.file, rows)
         self.tables.append(QUOTES, frame)
         self._seen.add(sent, quotes)
 

@@ -35,6 +35,13 @@ class Capture:
     messages: pl.DataFrame
     items: dict[str, pl.DataFrame]
 
+    def without(self, rows: list[int]) -> "Capture":
+        """Return it without the messages of some rows."""
+        if not rows:
+            return self
+        items = {channel: own.filter(~pl.col("row").is_in(rows)) for channel, own in self.items.items()}
+        return Capture(self.messages.filter(~pl.col("row").is_in(rows)), items)
+
 
 def read_capture(path: Path, limit: int) -> Iterator[Capture]:
     """Yield what the records say, by blocks of lines; `DataError` names the row of one that is not understood."""

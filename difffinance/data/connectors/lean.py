@@ -169,7 +169,7 @@ def _trade_ticks(frame: pl.DataFrame, symbol: str, file: str) -> pl.DataFrame:
         pl.col("size").alias("quantity"),
         pl.lit(0).alias("side"),
     )
-    return TRADES.check(trades, file=file)
+    return TRADES.check(trades, file=file, rows=frame["row"].to_numpy())
 
 
 def _one_side() -> pl.Expr:
@@ -191,6 +191,9 @@ def _quote_ticks(frame: pl.DataFrame, symbol: str, file: str) -> pl.DataFrame:
         raise DataError(
             f"must quote one side; got bid {row['bid']}, ask {row['ask']} ({len(bad)} rows).", file=file, row=row["row"]
         )
+    size = pl.when(pl.col("bid") > 0).then(pl.col("bid_size")).otherwise(pl.col("ask_size"))
+    if len(bad := frame.filter(size <= 0)):
+        raise DataError(f"quotes no size ({len(bad)} rows). Allowed: above 0.", file=file, row=bad["row"][0])
     sides = [
         pl.when(pl.col(side) > 0).then(pl.col(name)).forward_fill().alias(name)
         for side in ("bid", "ask")

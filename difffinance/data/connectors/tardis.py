@@ -117,7 +117,10 @@ class _Rows:
         """Write `Trades`."""
         numbers, signs = piece.table.decimals, piece.signs()
         ts, seq = self._trade_times(piece.ts), self._seq(len(signs))
-        frame = trades_table(self.symbol, ts, seq, numbers["price"], numbers["amount"], signs, piece.file)
+        frame = trades_table(
+            self.symbol, ts, seq, numbers["price"], numbers["amount"], signs, piece.file,
+            piece.table.rows,
+        )  # fmt: skip
         self.tables.append(TRADES, frame)
 
     def write_quotes(self, piece: Piece) -> None:
@@ -131,7 +134,8 @@ class _Rows:
         whole = (quotes > 0).all(axis=1)
         self._empty_quotes += int((~whole).sum())
         seq, ts = self._seq(len(quotes))[whole], self._quote_times(piece.ts[whole])
-        self.tables.append(QUOTES, quotes_table(self.symbol, ts, seq, quotes[whole], self.grid, piece.file))
+        rows = piece.table.rows[whole]
+        self.tables.append(QUOTES, quotes_table(self.symbol, ts, seq, quotes[whole], self.grid, piece.file, rows))
 
     def write_snapshots(self, piece: Piece) -> None:
         """Write `Depth` and `Quotes`: a row is the whole book to its depth, and no events can be held against it."""

@@ -17,7 +17,9 @@ from difffinance.records import Array
 _KEY = ("exchange", "symbol", "timestamp", "local_timestamp")
 _WHOLE = ("timestamp", "local_timestamp")
 LAYOUTS = {
-    "trades": CsvLayout((*_KEY, "id", "side", "price", "amount"), ("price", "amount"), _WHOLE, header=True),
+    "trades": CsvLayout(  # some venues number no trades
+        (*_KEY, "id", "side", "price", "amount"), ("price", "amount"), _WHOLE, header=True, blank=("id",)
+    ),
     "incremental_book_L2": CsvLayout(
         (*_KEY, "is_snapshot", "side", "price", "amount"), ("price", "amount"), _WHOLE, header=True
     ),

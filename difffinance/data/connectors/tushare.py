@@ -71,7 +71,8 @@ def _read(path: Path, request: Request) -> pl.DataFrame:
     daily = "trade_date" in names
     needed = _DAILY if daily else _OTHER
     if missing := [name for name in needed if name not in names]:
-        raise DataError(f"columns {missing} are missing. Needed: {', '.join(needed)}.", file=path.name, row=1)
+        allowed = " or ".join(",".join(layout) for layout in (_DAILY, _OTHER))
+        raise DataError(f"the header lacks {', '.join(missing)}. Allowed: {allowed}.", file=path.name, row=1)
     if not rows:
         raise DataError("holds no rows. Allowed: a header and at least one row.", file=path.name)
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
@@ -122,6 +123,8 @@ def _refuse_impossible(rows: pl.DataFrame, symbol: str, file: str) -> None:
         f"prices of one row are more than {_APART} times apart": (pl.min_horizontal(prices) > 0) & (apart > _APART),
         f"volume is no number below {_MOST:g} shares": (pl.col("volume") >= _MOST) | pl.col("volume").is_nan(),
     }
+    if "pre_close" in rows.columns:
+        bad["pre_close must be above 0"] = close.is_not_null() & ~(pl.col("pre_close") > 0).fill_null(False)
     if "change" in rows.columns:
         gap = (close - pl.col("pre_close") - pl.col("change")).abs()
         bad["change is not close less pre_close"] = (pl.col("pre_close") > 0) & ~(gap <= _CENT)
