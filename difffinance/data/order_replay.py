@@ -13,11 +13,12 @@ from difffinance.records import Array
 
 NOTHING, ADD, REDUCE, DELETE, EXECUTE, REPLACE, SET, CLEAR, PASS, FILL = range(10)
 NEW, PARTIAL_CANCEL, DELETED, EXECUTED = 1, 2, 3, 4
-GOOD, ID_TAKEN, TOO_MUCH, CROSSED = range(4)
+GOOD, ID_TAKEN, TOO_MUCH, CROSSED, NEVER_ADDED = range(5)
 FAULTS = {
     ID_TAKEN: "the order's id belongs to a living order",
     TOO_MUCH: "more is taken from the order than it has",
     CROSSED: "the book is locked or crossed after this message",
+    NEVER_ADDED: "the order was never added",
 }
 _SIDE, _PRICE, _LEFT, _PENDING = range(4)  # of an order; a slot with side 0 is free
 _FIRST_CAPACITY = 1024
@@ -93,7 +94,15 @@ def _emit(
 
 @njit(cache=True, nogil=True)
 def _replay(
-    rows: Array, ids: Array, orders: Array, prices: Array, sizes: Array, counts: Array, events: Array, depth: Array
+    rows: Array,
+    whole: bool,
+    ids: Array,
+    orders: Array,
+    prices: Array,
+    sizes: Array,
+    counts: Array,
+    events: Array,
+    depth: Array,
 ) -> tuple[int, int, int, int]:  # pragma: no cover
     """Replay rows; return events written, orders not known, rows done, and the fault of the row after those."""
     n = unknown = 0
@@ -117,6 +126,8 @@ def _replay(
         known = orders[at, _SIDE] != 0
         if operation != ADD and not known:
             if operation != SET:
+                if whole:
+                    return n, unknown, i, NEVER_ADDED
                 unknown += 1
                 continue
             operation = ADD
@@ -174,10 +185,13 @@ def _replay(
 
 
 class OrderReplay:
-    """The orders of one instrument and its book, fed piece by piece; memory grows with living orders only."""
+    """The orders of one instrument and its book, fed piece by piece; memory grows with living orders only.
 
-    def __init__(self, levels: int) -> None:
-        self.levels = levels
+    Messages of orders that were never added are counted and left out; in a `whole` day they are a fault.
+    """
+
+    def __init__(self, levels: int, *, whole: bool = False) -> None:
+        self.levels, self.whole = levels, whole
         self.unknown = 0
         self._ids, self._orders = np.zeros(_FIRST_CAPACITY, np.int64), np.zeros((_FIRST_CAPACITY, 4), np.int64)
         self._prices, self._sizes = np.zeros((2, _FIRST_CAPACITY), np.int64), np.zeros((2, _FIRST_CAPACITY), np.int64)
@@ -192,7 +206,7 @@ class OrderReplay:
         most = 2 * len(rows) + (living + adding if clears else 0)
         events, depth = np.empty((most, 6), np.int64), np.empty((most, 4 * self.levels), np.int64)
         state = self._ids, self._orders, self._prices, self._sizes, self._counts
-        count, unknown, done, fault = _replay(rows, *state, events, depth)
+        count, unknown, done, fault = _replay(rows, self.whole, *state, events, depth)
         self.unknown += unknown
         return events[:count], depth[:count], done, fault
 

@@ -42,6 +42,7 @@ class BookWriter:
     tick: int
     tick_size: float  # quote currency
     file: str
+    whole: bool = False  # the file begins before the first order
     events: Spool = field(init=False)
     depth: Spool = field(init=False)
     trades: Spool = field(init=False)
@@ -51,7 +52,7 @@ class BookWriter:
         self.events, self.depth, self.trades = (
             spool(schema, self.symbol, self.date) for schema in (BOOK_EVENTS, depth_schema(self.levels), TRADES)
         )
-        self.orders, self._replay = OrderReplay(self.levels), Replay(self.levels)
+        self.orders, self._replay = OrderReplay(self.levels, whole=self.whole), Replay(self.levels)
         self._seconds, self._prints = 0.0, 0
         load_kernels(self.levels)
         OrderReplay(self.levels).feed(np.zeros((1, 6), np.int64))

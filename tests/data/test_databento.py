@@ -254,6 +254,16 @@ def test_flipped_byte_is_refused_by_file_and_byte(lake, official, tmp_path, at):
     assert not lake.root.exists()
 
 
+def test_damaged_level_is_refused_by_its_records_byte(lake, official, tmp_path):
+    raw = bytearray((official / "test_data.mbp-10.v1.dbn").read_bytes())
+    start, at = 574, 791  # the second record, and a price in it
+    raw[at : at + 8] = b"\xff" * 8
+    (tmp_path / "flipped.dbn").write_bytes(raw)
+    with pytest.raises(DataError, match="ask level 6 is worse") as caught:
+        fetch(lake, tmp_path / "flipped.dbn")
+    assert (caught.value.byte, caught.value.row) == (start, None)
+
+
 def test_questions_that_cannot_be_answered(lake, official):
     with pytest.raises(InputError, match="holds ESM4; there is no ESU4"):
         fetch(lake, official / MBO, symbol="ESU4")

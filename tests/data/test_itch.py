@@ -214,6 +214,7 @@ DAMAGED = {
     "too much": (b"".join([*HAND[:6], message("E", "TEST", OPEN, 2, 301, 1)]), offset(6), "than it has"),
     "crossed": (b"".join([*HAND[:7], message("A", "TEST", OPEN + 1, 9, "B", 1, "TEST", 1_000_200)]), offset(7),
                 "crossed"),
+    "never added": (b"".join([*HAND[:6], message("D", "TEST", OPEN, 77), *HAND[6:]]), offset(6), "never added.*id 77"),
     "after the end": (b"".join([*HAND, HAND[0]]), offset(len(HAND)), "goes on after"),
     "empty": (b"", 0, "no messages"),
 }  # fmt: skip

@@ -36,7 +36,7 @@ from difffinance.data.spool import Writing
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
-from difffinance.schemas import QUOTES, TIME, TRADES, depth_schema
+from difffinance.schemas import QUOTES, TIME, TRADES, Schema, depth_schema
 
 TAKES = ("symbol",)
 USAGE = "difffinance fetch databento PATH [DEFINITIONS] [--symbol S]"
@@ -235,14 +235,18 @@ def _levels(source: _Source, levels: int) -> tuple[list[Any], dict[str, int]]:
     spools = [source.request.spool(schema, source.symbol, source.day.isoformat()) for schema in schemas]
     seen = crossed = prints = 0
     with Writing() as writing:
-        for records, ts, _ in source.blocks():
+        for records, ts, place in source.blocks():
             traded = records["action"] == b"T"
-            book, times = records["levels"][~traded], ts[~traded]
+            book, times, at = records["levels"][~traded], ts[~traded], place[~traded]
             seq = np.arange(seen, seen + len(book))
             depth = _depth(source, book, times, seq, levels)
-            fine = depth.filter((pl.col("bid_price_ticks_1") < pl.col("ask_price_ticks_1")).fill_null(True))
-            frames = (_quotes(source, book[:, 0], times, seq), schemas[1].check(fine, file=source.path.name),
-                      _prints(source, records[traded], ts[traded], prints))  # fmt: skip
+            kept = (depth["bid_price_ticks_1"] < depth["ask_price_ticks_1"]).fill_null(True)
+            fine = depth.filter(kept)
+            frames = (
+                _quotes(source, book[:, 0], times, seq, at),
+                _checked(source, schemas[1], fine, at[kept.to_numpy()]),
+                _prints(source, records[traded], ts[traded], prints, place[traded]),
+            )
             seen, crossed, prints = seen + len(book), crossed + depth.height - fine.height, prints + int(traded.sum())
             writing.append(dict(zip(spools, frames, strict=True)))
     repairs = {
@@ -269,7 +273,15 @@ def _depth(source: _Source, book: Array, ts: Array, seq: Array, levels: int) -> 
     return pl.DataFrame(columns)
 
 
-def _quotes(source: _Source, best: Array, ts: Array, seq: Array) -> pl.DataFrame:
+def _checked(source: _Source, schema: Schema, frame: pl.DataFrame, place: Array) -> pl.DataFrame:
+    """Return a checked table whose rows came from these bytes."""
+    try:
+        return schema.check(frame, file=source.path.name, rows=place)
+    except DataError as error:
+        raise DataError(error.reason, file=error.file, byte=error.row) from None
+
+
+def _quotes(source: _Source, best: Array, ts: Array, seq: Array, place: Array) -> pl.DataFrame:
     both = (best["bid_px"] != UNDEFINED_PRICE) & (best["ask_px"] != UNDEFINED_PRICE)
     best = best[both]
     difference = np.sign(best["ask_px"] - best["bid_px"])
@@ -283,10 +295,10 @@ def _quotes(source: _Source, best: Array, ts: Array, seq: Array) -> pl.DataFrame
             "state": pl.Series(["crossed", "locked", "normal"]).gather(difference + 1),
         }
     )
-    return QUOTES.check(frame, file=source.path.name)
+    return _checked(source, QUOTES, frame, place[both])
 
 
-def _prints(source: _Source, records: Array, ts: Array, start: int) -> pl.DataFrame:
+def _prints(source: _Source, records: Array, ts: Array, start: int, place: Array) -> pl.DataFrame:
     frame = pl.DataFrame(
         {
             **_keys(source, ts, np.arange(start, start + len(ts))),
@@ -295,4 +307,4 @@ def _prints(source: _Source, records: Array, ts: Array, start: int) -> pl.DataFr
             "side": _translated(records["side"], _SIDES),
         }
     )
-    return TRADES.check(frame, file=source.path.name)
+    return _checked(source, TRADES, frame, place)

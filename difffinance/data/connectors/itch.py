@@ -62,15 +62,13 @@ def fetch(request: Request) -> Fetched:
         raise InputError(f"symbol {symbol} is too long. Allowed: at most 8 letters, as NASDAQ writes it.")
     day = _day(path, request.options.get("start"))
     tick, levels = _tick(request), request.config.book_levels
-    writer = BookWriter(request, symbol, day.isoformat(), levels, tick, tick / _UNIT, path.name)
+    writer = BookWriter(request, symbol, day.isoformat(), levels, tick, tick / _UNIT, path.name, whole=True)
     about = np.array([-1, 0, 0, 0, 0, 0, 0], np.int64)
     with Writing() as writing:
         for rows, base in _rows(path, symbol, day, about, request):
             writer.feed(_piece(rows, base, day, tick, path.name), writing)
     if about[0] < 0:
         raise DataError(f"lists no stock {symbol} in its directory messages.", file=path.name)
-    if writer.orders.unknown:
-        raise DataError(f"{writer.orders.unknown} messages name orders that were never added.", file=path.name)
     verification = writer.verification()
     metadata = {
         "currency": "USD",
