@@ -229,11 +229,6 @@ def test_damaged_file_is_refused_with_its_byte(lake, tmp_path, name):
     assert not lake.root.exists()
 
 
-def test_order_that_was_never_added(lake, tmp_path):
-    with pytest.raises(DataError, match="1 messages name orders"):
-        fetch(lake, write(tmp_path, b"".join([*HAND[:7], message("D", "TEST", OPEN + 1, 77)])))
-
-
 def test_finer_grid_and_fewer_levels(lake, tmp_path):
     cheap = [*HAND[:6], message("A", "TEST", OPEN, 9, "B", 1, "TEST", 999_999)]
     config = DataConfig(tick_size="0.0001", book_levels=2)
