@@ -59,6 +59,9 @@ class FlowConfig(Branch):
     limit_rate: Positive = Field(1.2, description="limit orders per second, mean of the day")
     cancel_rate: Positive = Field(0.013, description="cancellations per second of each resting order")
     partial_cancels: Fraction = Field(0.05, description="cancellations that take only part of the order")
+    warm_up_lives: Annotated[float, Field(gt=0, le=100)] = Field(
+        5.0, description="mean lives of an order for which it fills the book before an episode"
+    )
     size_median: Positive = Field(100.0, description="of orders, units of the asset")
     size_log_sd: NotNegative = Field(0.9, description="standard deviation of the log of sizes")
     queue_sized: Fraction = Field(0.7, description="market orders that take no more than the best queue")

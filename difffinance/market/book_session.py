@@ -13,7 +13,7 @@ from difffinance.market.handles import Handle
 from difffinance.market.layout import FILLS
 from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS, PARTICIPANTS, STATE
 from difffinance.market.rules import session_rules
-from difffinance.market.scale import WARM_UP_SECONDS, measure_flow
+from difffinance.market.scale import measure_flow, warm_up_seconds
 from difffinance.market.session import Public, Seating
 from difffinance.market.steps import Market
 from difffinance.market.supervision import PHASE, PHASES, QUOTE, SPECIAL_QUOTE
@@ -51,7 +51,7 @@ class BookSession:
             self._restart(streams)
         else:
             self._open(streams)
-        self.venue.flow.clock[NOW] = -WARM_UP_SECONDS
+        self.venue.flow.clock[NOW] = -warm_up_seconds(self.config)
         while not steps.open_market(self.handle, 0.0):
             self.make_room()
         self.venue.set_starting_wealth()

@@ -20,6 +20,16 @@ _STEPS, _PROBES = 8000, 200
 _CAPITAL = 1e15  # of the probing seat, ticks times lots
 
 
+def warm_up_seconds(config: MarketConfig) -> float:
+    """Return how long the background fills the book before an episode, at the activity of the opening.
+
+    Fitted orders may live for hours: they take `WARM_UP_SECONDS`.
+    """
+    if config.flow_model != "zero_intelligence":
+        return WARM_UP_SECONDS
+    return config.flow.warm_up_lives / config.flow.cancel_rate
+
+
 @dataclass(frozen=True)
 class FlowScale:
     """Means over the day of one step without seats. A reference run of fixed seed, so a property of the configuration.

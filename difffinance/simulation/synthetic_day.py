@@ -132,7 +132,8 @@ def synthetic_pair(
     *, seed: int = SEED, session_seconds: float = CLOSE_S - OPEN_S, levels: int = LEVELS
 ) -> tuple[bytes, bytes]:
     """Return the bytes of the message and of the order-book file of one day (or of its first `session_seconds`)."""
-    config = MarketConfig(symbol=SYMBOL, flow=FlowConfig(worth=0.0))  # as shipped: seats teach the value nothing
+    # As shipped: seats teach the value nothing, and the book is filled for 900 s.
+    config = MarketConfig(symbol=SYMBOL, flow=FlowConfig(worth=0.0, warm_up_lives=11.7))
     steps = max(int(session_seconds / config.step_seconds), 1)
     env = MarketEnvironment(num_agents=len(KINDS), config=config, kinds=KINDS, num_steps=steps)
     messages, books = zip(*lobster_rows(env, seed, levels), strict=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from difffinance.config import AgentsConfig, MarketConfig
+from difffinance.config import AgentsConfig, FlowConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.enforcement import with_trading_day
 from difffinance.market.environment import MarketEnvironment, read_actions
@@ -268,6 +268,18 @@ def test_growth_without_price_limits_loses_nothing():
         env.step(actions(2, participation=3.0))  # buy until leverage stops it
     assert env.venue.floor.cash.sum() == round(2e6 / 0.01)
     assert env.venue.floor.inventory.sum() == 0
+
+
+@pytest.mark.parametrize("lives", [0.5, 5.0])
+def test_the_background_fills_the_book_for_that_many_lives(lives):
+    """Orders that arrive at one rate and leave at another are Poisson in number (M/M/inf queue)."""
+    flow = FlowConfig(market_rate=0.0, intraday=0.0, warm_up_lives=lives)
+    env, counts = MarketEnvironment(1, MarketConfig(flow=flow), num_steps=1), []
+    for seed in range(60):
+        env.reset(seed=seed)
+        counts.append((env.session.venue.floor.orders["quantity"] > 0).sum())
+    mean = flow.limit_rate / flow.cancel_rate * (1 - np.exp(-lives * (1 - flow.partial_cancels)))
+    assert np.mean(counts) == pytest.approx(mean / (1 - flow.partial_cancels), abs=4 * (mean / 60) ** 0.5)
 
 
 def test_price_limit_holds_against_one_sided_pressure():
