@@ -1,6 +1,6 @@
 """Makes the participants of a market by kind.
 
-A new kind is one file, one line in `REGISTRY` and one in `market.observation.PARTICIPANTS`.
+A new kind is one file and one line in `participants.PARTICIPANTS`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,23 +14,7 @@ from numpy.random.bit_generator import ISpawnableSeedSequence
 from difffinance.agents.base import Agent
 from difffinance.errors import InputError
 from difffinance.market.observation import KINDS
-
-REGISTRY = {
-    "market_maker": "market_maker.MarketMaker",
-    "speculator": "speculator.Speculator",
-    "arbitrageur": "arbitrageur.Arbitrageur",
-    "informed": "informed.InformedTrader",
-    "diffusion": "diffusion_agent.DiffusionAgent",
-    "gueant": "gueant.GueantMarketMaker",
-    "mean_reversion": "mean_reversion.MeanReversionTrader",
-    "noise": "noise_trader.NoiseTrader",
-    "pairs": "pairs_arbitrageur.PairsArbitrageur",
-    "kyle": "kyle_informed.KyleInformedTrader",
-    "twap": "twap.TwapAgent",
-    "vwap": "vwap.VwapAgent",
-    "pov": "pov.PovAgent",
-    "almgren_chriss": "almgren_chriss.AlmgrenChrissAgent",
-}
+from difffinance.participants import PARTICIPANTS
 
 
 class AgentFactory:
@@ -39,10 +23,10 @@ class AgentFactory:
     @staticmethod
     def create(kind: str, seat: int = 0, *, model: Any = None, **options: Any) -> Agent:
         """Return one agent of `kind` for `seat`; a diffusion agent without `model` loads the shipped sample model."""
-        if kind not in REGISTRY:
-            raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(REGISTRY)}.")
-        module, name = REGISTRY[kind].split(".")
-        agent_class = getattr(import_module(f"difffinance.agents.{module}"), name)
+        if kind not in PARTICIPANTS:
+            raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
+        module, _, name = PARTICIPANTS[kind].agent.rpartition(".")
+        agent_class = getattr(import_module(module), name)
         if kind == "diffusion":
             return agent_class(_sample_model() if model is None else model, seat=seat, **options)
         return agent_class(seat, **options)

@@ -11,7 +11,7 @@ from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID
 from difffinance.market.flow import LOG_VALUE, NOW, activity
 from difffinance.market.handles import Handle
 from difffinance.market.layout import FILLS
-from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS, PARTICIPANTS, STATE
+from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS, STATE
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow, warm_up_seconds
 from difffinance.market.session import Public, Seating
@@ -19,6 +19,7 @@ from difffinance.market.steps import Market
 from difffinance.market.supervision import PHASE, PHASES, QUOTE, SPECIAL_QUOTE
 from difffinance.market.venue import Venue
 from difffinance.market.views import History, Tables, halted, pools
+from difffinance.participants import PARTICIPANTS
 from difffinance.records import Array, Instrument
 
 LEVELS = 5

@@ -7,8 +7,11 @@ source with a kernel: a changed kernel is never served stale.
 
 import hashlib
 import os
+import shutil
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from numba.core.errors import NumbaExperimentalFeatureWarning
 from numba.extending import intrinsic
 
 _HERE = Path(__file__).resolve().parent
+_DAY = 86_400  # seconds
 # of a source that machine code depends on
 _MARKS = (b"@kernel", b"@lean_kernel", b"@inlined", b"@policy_kernel", b"@intrinsic")
 
@@ -35,7 +39,21 @@ def cache_folder() -> str:
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or _HERE / "__pycache__")
     if not os.access(base if base.exists() else base.parent, os.W_OK):
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "difffinance"
-    return str(base / f"kernels-{digest.hexdigest()[:16]}")
+    folder = base / f"kernels-{digest.hexdigest()[:16]}"
+    _use(folder)
+    return str(folder)
+
+
+def _use(folder: Path) -> None:
+    """Mark a folder as used now; where it is new, remove those of other sources that nobody used for a day."""
+    with suppress(OSError):
+        if folder.exists():
+            os.utime(folder)
+            return
+        folder.mkdir(parents=True)
+        for other in folder.parent.glob("kernels-*"):
+            if time.time() - other.stat().st_mtime > _DAY:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def is_compiled(module: str) -> bool:

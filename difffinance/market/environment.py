@@ -10,10 +10,11 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.enforcement import episode_seconds, with_trading_day
-from difffinance.market.observation import ACTION, KINDS, NO_LIMIT, PARTICIPANTS
+from difffinance.market.observation import ACTION, KINDS, NO_LIMIT
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
 from difffinance.market.utility import Utility
+from difffinance.participants import PARTICIPANTS
 from difffinance.records import Array, CostLaw, MarketState, Step
 
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
@@ -25,7 +26,7 @@ class MarketEnvironment:
     """A market of `num_agents` seats beside the background flow.
 
     `kinds` names the kind of each seat (default: the order of `observation.KINDS`, repeating); it decides who sees
-    which signal and in which pool the others see it (`observation.PARTICIPANTS`). An episode has `num_steps` steps of
+    which signal and in which pool the others see it (`participants.PARTICIPANTS`). An episode has `num_steps` steps of
     `config.step_seconds` (default: to the end of the session). `seed` makes every episode reproducible;
     `reset(seed)` starts a given one. `latency` (one number or one per seat, seconds) is the time from a decision to
     the arrival of its orders: the background goes on meanwhile, what arrives earlier is served first, and an action

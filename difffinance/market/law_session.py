@@ -16,11 +16,12 @@ from difffinance.market import law_views, reasons
 from difffinance.market.costs import check_cost_law
 from difffinance.market.law import ImpactLaw, LawMarket, check_law
 from difffinance.market.law_views import Accounts
-from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, KINDS, OPPONENTS, PARTICIPANTS, STATE
+from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, KINDS, OPPONENTS, STATE
 from difffinance.market.rules import session_rules
 from difffinance.market.session import Public, Seating
 from difffinance.market.transient import Kernel, TransientLaw
 from difffinance.market.views import Tables, pools
+from difffinance.participants import PARTICIPANTS
 from difffinance.records import Array, CostLaw, Instrument
 
 _QUOTES = [ACTION_INDEX[f"{side}_quantity_{k}"] for side in ("bid", "ask") for k in (1, 2)]

@@ -63,6 +63,7 @@ REPLACE: Any = np.int64(8)
 CONTINUOUS, AUCTION, HALTED = range(3)  # phases
 NO_PREVENTION, CANCEL_NEWEST, CANCEL_OLDEST, DECREMENT = range(4)  # self-trade policies
 MAX_SPAN = 1 << 26  # ticks between the lowest and the highest price a book admits
+MAX_LOTS = 1 << 50  # of one order: thousands of the largest add up in 64 bits
 MAX_TIPS = 1000  # an iceberg shows at least this part of its quantity: the fills it can make stay countable
 
 _OK = reasons.OK
@@ -73,7 +74,7 @@ def check_order(orders, top, order_id, side, quantity):  # type: ignore[no-untyp
     """Return why an order cannot be taken whatever its price."""
     if side != 1 and side != -1:
         return reasons.BAD_SIDE
-    if quantity <= 0:
+    if quantity <= 0 or quantity > MAX_LOTS:
         return reasons.BAD_QUANTITY
     if orders[order_id].side != 0:
         return reasons.REUSED_ID
@@ -97,7 +98,7 @@ def check_kind(top, kind, quantity, display):  # type: ignore[no-untyped-def]
     """Return why an order of this kind cannot be taken in this phase."""
     if kind < LIMIT or kind >= REPLACE or kind == CANCEL:
         return reasons.BAD_KIND
-    if kind == ICEBERG and (display <= 0 or quantity > display * MAX_TIPS):
+    if kind == ICEBERG and (display <= 0 or (quantity - 1) // MAX_TIPS >= display):
         return reasons.BAD_DISPLAY
     if top[PHASE] == HALTED:
         return reasons.HALTED
@@ -234,7 +235,7 @@ def place(book, kind, order_id, side, price, quantity, display, owner):  # type:
         top[HIGHEST] = max(top[HIGHEST], price)
     order = book.orders[order_id]
     order.price, order.quantity, order.owner, order.side = price, 0, owner, side
-    return enter(book, kind, order_id, limit, quantity, display)
+    return enter(book, kind, order_id, limit, quantity, min(display, MAX_LOTS))
 
 
 @inlined
@@ -308,13 +309,13 @@ def replace(book, order_id, price, quantity):  # type: ignore[no-untyped-def]
     order = orders[order_id]
     peak = book.reserves[order_id].peak
     code = check_price(top, price)
-    if quantity <= 0:
+    if quantity <= 0 or quantity > MAX_LOTS:
         code = reasons.BAD_QUANTITY
     elif order.form == WAITING:
         code = reasons.BAD_KIND
     elif top[PHASE] == HALTED:
         code = reasons.HALTED
-    elif order.form == ICEBERG_FORM and quantity > peak * MAX_TIPS:
+    elif order.form == ICEBERG_FORM and (quantity - 1) // MAX_TIPS >= peak:
         code = reasons.BAD_DISPLAY
     if code != _OK:
         return code, 0

@@ -6,41 +6,11 @@ A number that a market cannot know (book shape on bars, opponents in historical 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 NO_LIMIT = 1e3
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "diffusion")
-
-
-@dataclass(frozen=True)
-class Participant:
-    """What the market knows of a kind of agent: the pool that others see it in, and the signal that it is shown.
-
-    A public signal is the common estimate of the value, with one error for all; a private one has its own.
-    """
-
-    pool: str
-    signal: Literal["none", "public", "private"] = "none"
-
-
-PARTICIPANTS = {
-    "market_maker": Participant("market_maker"),
-    "speculator": Participant("speculator"),
-    "arbitrageur": Participant("arbitrageur", "public"),
-    "informed": Participant("informed", "private"),
-    "diffusion": Participant("diffusion", "public"),
-    "gueant": Participant("market_maker"),
-    "mean_reversion": Participant("speculator"),
-    "noise": Participant("speculator"),
-    "pairs": Participant("arbitrageur"),
-    "kyle": Participant("informed", "private"),
-    "twap": Participant("speculator"),
-    "vwap": Participant("speculator"),
-    "pov": Participant("speculator"),
-    "almgren_chriss": Participant("speculator"),
-}
 
 
 @dataclass(frozen=True)

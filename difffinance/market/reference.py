@@ -24,6 +24,7 @@ from difffinance.market.matching import (
     IMMEDIATE,
     LIMIT,
     MARKET,
+    MAX_LOTS,
     MAX_SPAN,
     MAX_TIPS,
     NO_PREVENTION,
@@ -172,7 +173,7 @@ class ReferenceBook:
     def _refusal(self, kind: int, order_id: int, side: int, price: int, quantity: int, display: int) -> int:
         checks = [
             (side not in (1, -1), reasons.BAD_SIDE),
-            (quantity <= 0, reasons.BAD_QUANTITY),
+            (not 0 < quantity <= MAX_LOTS, reasons.BAD_QUANTITY),
             (order_id in self.used, reasons.REUSED_ID),
             (kind not in (*_RESTING, MARKET, IMMEDIATE, FILL_OR_KILL), reasons.BAD_KIND),
             (kind == ICEBERG and not 0 < quantity <= display * MAX_TIPS, reasons.BAD_DISPLAY),
@@ -242,7 +243,7 @@ class ReferenceBook:
         if order is None:
             return reasons.UNKNOWN_ORDER, 0
         checks = [
-            (quantity <= 0, reasons.BAD_QUANTITY),
+            (not 0 < quantity <= MAX_LOTS, reasons.BAD_QUANTITY),
             (order.kind == MARKET, reasons.BAD_KIND),
             (self.phase == HALTED, reasons.HALTED),
             (order.kind == ICEBERG and quantity > order.peak * MAX_TIPS, reasons.BAD_DISPLAY),

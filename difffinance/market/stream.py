@@ -33,6 +33,7 @@ from difffinance.market.matching import (
     CONTINUOUS,
     LIMIT,
     MARKET,
+    MAX_LOTS,
     MAX_SPAN,
     NO_PREVENTION,
     check_order,
@@ -42,6 +43,7 @@ from difffinance.market.matching import (
 _ONE = np.uint64(1)
 _u = np.uint64  # an index without a sign needs no look at the end of its array
 _ZERO = np.uint64(0)
+_MOST = np.uint64(MAX_LOTS)
 _AHEAD = 12  # messages: the time that an order takes to come from memory
 
 
@@ -131,7 +133,7 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
         order = orders[_u(order_id)]
         newest = max(newest, order_id)
         inside = kind == MARKET or (price >= low and price <= high)
-        if not inside or quantity <= 0 or side * side != 1 or order.side != 0:
+        if not inside or _u(quantity - 1) >= _MOST or side * side != 1 or order.side != 0:  # 0 - 1 is the largest
             code = check_order(orders, top, order_id, side, quantity)
             if code == reasons.OK:
                 code = check_price(top, price)

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from difffinance.agents.factory import REGISTRY, AgentFactory, agent_streams, counted_kinds
+from difffinance.agents.factory import AgentFactory, agent_streams, counted_kinds
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.utility import Utility
+from difffinance.participants import PARTICIPANTS, Participant
 
-SCRIPTED = [kind for kind in REGISTRY if kind not in ("diffusion", "pairs")]
+SCRIPTED = [kind for kind in PARTICIPANTS if kind not in ("diffusion", "pairs")]
 
 
 def test_populations_come_by_names_or_by_counts():
@@ -66,3 +67,13 @@ def test_unknown_kinds_and_options_without_an_agent_are_refused():
         AgentFactory.create_population({"whale": 1})
     with pytest.raises(InputError, match="pov"):
         AgentFactory.create_population(["noise"], options={"pov": {"rate": 0.1}})
+
+
+def test_a_kind_of_ones_own_is_a_class_and_a_line(monkeypatch):
+    monkeypatch.setitem(PARTICIPANTS, "mine", Participant("difffinance.agents.noise_trader.NoiseTrader", "speculator"))
+    kinds = ["market_maker", "mine"]
+    env, agents = MarketEnvironment(2, kinds=kinds, num_steps=3), AgentFactory.create_population(kinds)
+    state = env.reset()
+    assert env.step([agent.act(state) for agent in agents]).info["refused"] == []
+    with pytest.raises(InputError, match=r"kind 'other' is not known\. Allowed: .*mine"):
+        AgentFactory.create("other")

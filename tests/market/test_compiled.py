@@ -1,3 +1,6 @@
+import os
+import time
+
 from difffinance.market import compiled
 
 
@@ -17,6 +20,22 @@ def test_what_is_compiled_in_names_the_folder(tmp_path, monkeypatch):
     assert len(seen) == 4
     (agents / "maker.py").with_name("plain.py").write_text("WIDTH = 3")
     assert folder() in seen
+
+
+def test_folders_of_earlier_sources_go_when_nobody_used_them_for_a_day(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "_HERE", tmp_path)
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    (tmp_path / "reasons.py").write_text("HALTED = 22")
+    folder = compiled.cache_folder.__wrapped__
+    old, recent = (tmp_path / "__pycache__" / f"kernels-{name}" for name in ("old", "recent"))
+    old.mkdir(parents=True), recent.mkdir()
+    (old / "a.nbi").touch()
+    for path, days in ((old, 1.1), (recent, 0.9)):
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    first = folder()
+    assert not old.exists() and recent.exists() and os.path.isdir(first)
+    os.utime(first, (0, 0))
+    assert folder() == first and os.path.getmtime(first) > time.time() - 60  # used again
 
 
 def test_a_first_use_is_known_as_one(tmp_path, monkeypatch):

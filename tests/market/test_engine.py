@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from difffinance.errors import InputError
 from difffinance.market import engine, reasons
 from difffinance.market.engine import MESSAGE, Book, columns
-from difffinance.market.matching import CANCEL, LIMIT, MARKET, MAX_SPAN
+from difffinance.market.matching import CANCEL, LIMIT, MARKET, MAX_LOTS, MAX_SPAN
 from difffinance.market.reference import ReferenceBook
 
 LOW, HIGH = 90, 110
@@ -152,6 +152,17 @@ def test_a_price_beyond_the_span_is_refused_when_room_is_short_too(kind):
         row = rows([(kind, -1, int(book.top[engine.NEXT]), 2**50, 5, 5, 0)])
         assert book.run(row)[0].tolist() == [reasons.PRICE_SPAN]
     assert book.depth(1)[0, 0].tolist() == [119, 1]
+
+
+@pytest.mark.parametrize("make", [Book, ReferenceBook])
+def test_sizes_that_could_not_be_added_up_are_refused(make):
+    book, most = make(), int(MAX_LOTS)
+    assert [book.limit(1, 100, most).code for _ in range(1000)] == [reasons.OK] * 1000
+    assert book.limit(1, 100, most + 1).code == book.market(-1, 2**61).code == reasons.BAD_QUANTITY
+    assert book.replace(0, 100, most + 1).code == reasons.BAD_QUANTITY
+    assert book.depth(1)[0, 0].tolist() == [100, 1000 * most]
+    assert book.iceberg(-1, 200, 10, 2**61).code == book.iceberg(-1, 200, 1, 2**62 - 1).code == reasons.OK
+    assert book.depth(1)[1, 0].tolist() == [200, 11]
 
 
 def test_an_order_refused_by_its_kind_fixes_no_span():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from difffinance.agents.factory import REGISTRY, AgentFactory
+from difffinance.agents.factory import AgentFactory
 from difffinance.agents.twap import TwapAgent
 from difffinance.config import AgentsConfig, FlowConfig, LawConfig, MarketConfig, load_config
 from difffinance.errors import ConfigError, CostLawError, InputError
@@ -10,6 +10,7 @@ from difffinance.market.law import expected_cost
 from difffinance.market.law_session import law_of
 from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, OPPONENT_INDEX, STATE_INDEX
 from difffinance.market.utility import Shortfall, Trajectory
+from difffinance.participants import PARTICIPANTS
 
 CALM = LawConfig(volatility=0.0005, permanent=0.2, temporary=0.4, exponent=0.6, half_spread_bps=1.0)
 
@@ -88,7 +89,7 @@ def test_the_tables_are_published_ones_and_pool_the_others():
 
 
 def test_every_kind_of_agent_trades_in_it_and_quotes_are_refused():
-    kinds = [kind for kind in REGISTRY if kind not in ("diffusion", "pairs")]
+    kinds = [kind for kind in PARTICIPANTS if kind not in ("diffusion", "pairs")]
     law = CALM.model_copy(update={"noise": 0.5})
     env = MarketEnvironment(len(kinds), MarketConfig(mode="law", law=law), kinds=kinds, num_steps=30)
     agents, state, done = AgentFactory.create_population(kinds, seed=1), env.reset(3), False
