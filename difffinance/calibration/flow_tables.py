@@ -8,6 +8,7 @@ from difffinance.calibration.visible_day import ADD, LEAVE, TAKE, VisibleDay
 from difffinance.records import Array
 
 QUANTILES, SIZE_QUANTILES = 13, 40
+TAKE_STATE = 4  # place of market orders among the rates of a state
 NEAR_TICKS = 5.0  # a re-quote within that many ticks of the old price keeps near it
 DISTANCE_EDGES = np.array([1, 4, 7, 10, 13, 16, 20, 25, 30, 36, 42, 48, 55, 63, 72, 85, 100, 125, 160, 200, 301])
 
@@ -170,6 +171,14 @@ def state_tables(
         "state_rates": counts / np.maximum(time, 1.0)[..., None],
         "deep_cancel": deep / np.maximum(deep_time, 1.0),
     }
+
+
+def state_news(day: VisibleDay, takes: Array, tables: dict[str, Array]) -> Array:
+    """Return the signs of market orders less what the rates of the queue-reactive model expect in the state before."""
+    state = np.searchsorted(tables["spread_edges"], spread_before(day)[takes], side="right")
+    queue = np.searchsorted(tables["queue_edges"], day.depth[np.maximum(takes - 1, 0), :, 0], side="right")
+    sells, buys = (tables["state_rates"][state, queue[:, column], TAKE_STATE] for column in (0, 1))
+    return np.asarray(-np.sign(day.side[takes]) - (buys - sells) / np.maximum(buys + sells, 1e-12))
 
 
 def _open_orders(day: VisibleDay, lives: OrderLives) -> Array:

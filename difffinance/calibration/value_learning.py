@@ -31,24 +31,41 @@ class ValueLearning:
 
 def learn_value(day: VisibleDay, takes: Array, blocks: Array) -> ValueLearning:
     """Return what the market orders at the rows `takes` of the whole day tell; only those in the blocks are fitted."""
-    sign, when = -np.sign(day.side[takes]).astype(float), day.seconds[takes]
+    sign = -np.sign(day.side[takes]).astype(float)
     decay = 0.5 ** (1.0 / HALF_LIVES)
     means = past_means(sign, decay)
     inside = np.isin(day.blocks[takes], blocks)
     weight = np.asarray(nnls(means[inside], sign[inside])[0])
     # Past 1 a run of one sign would be expected to grow.
     weight /= max(weight.sum(), 1.0)
-    news = sign - np.clip(means @ weight, -1.0, 1.0)
+    told = worth_of(day, takes, sign - np.clip(means @ weight, -1.0, 1.0), blocks)
+    return ValueLearning(decay, weight, told.worth, told.rest)
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What moves of the mid over a minute say of news, one number a market order; log prices."""
+
+    worth: float  # per unit of news, 0 or more
+    alone: float  # the same for a model in which news never come in runs: so they explain as much of the moves there
+    rest: float  # standard deviation per root second of what they do not explain
+    total: float  # of the moves
+
+
+def worth_of(day: VisibleDay, takes: Array, news: Array, blocks: Array) -> Worth:
+    """Return what the news of the market orders at the rows `takes` were worth, by least squares in the blocks."""
+    when = day.seconds[takes]
     starts = (np.unique(blocks)[:, None] * BLOCK_SECONDS + np.arange(0.0, BLOCK_SECONDS, WINDOW_SECONDS)).ravel()
     starts = starts[(starts >= day.seconds[0]) & (starts + WINDOW_SECONDS <= day.seconds[-1])]
-    total = np.concatenate([[0.0], np.cumsum(news)])
     at = np.searchsorted(when, [starts, starts + WINDOW_SECONDS])
-    surprise = total[at[1]] - total[at[0]]
+    surprise, alone = (np.diff(np.concatenate([[0.0], np.cumsum(x)])[at], axis=0)[0] for x in (news, news**2))
     log_mid = np.log(day.mid)
     rows = np.searchsorted(day.seconds, [starts, starts + WINDOW_SECONDS], side="right") - 1
     moves = log_mid[rows[1]] - log_mid[rows[0]]
     worth = max(float(surprise @ moves / max(surprise @ surprise, 1e-12)), 0.0)
-    return ValueLearning(decay, weight, worth, float(np.std(moves - worth * surprise) / np.sqrt(WINDOW_SECONDS)))
+    runs = float(surprise @ surprise / max(alone.sum(), 1e-12))
+    rest, total = (float(np.std(x) / np.sqrt(WINDOW_SECONDS)) for x in (moves - worth * surprise, moves))
+    return Worth(worth, worth * np.sqrt(runs), rest, total)
 
 
 def past_means(sign: Array, decay: Array) -> Array:

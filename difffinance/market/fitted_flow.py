@@ -15,6 +15,9 @@
   other children than one that takes it all: others come for the rest.
 - What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
   follow signs because orders are split, not because trades cause trades.
+- The fit describes all orders of a day, and seats are a part of it. Seats that cancel quotes and quote anew tell the
+  market nothing: of their new orders and cancellations of a side, only those that more than replace each other excite
+  the flow. Their market orders do as long as they do not come faster, for long, than all those of the fitted day.
 - The value is a geometric Brownian motion that also learns from market orders. One of the background moves it for good
   by what was unexpected in its sign, given the signs before it (`calibration.value_learning`) and the gap between value
   and mid, whose orders tell the value nothing new. One of a seat is worth as much when it arrives, and that fades,
@@ -39,6 +42,8 @@ from difffinance.market.flow_state import (
     PULL,
     REACH,
     SIGNS,
+    TAKE_PACE,
+    TAKES_AHEAD,
     VALUE_SD,
     activity,
     between,
@@ -58,6 +63,7 @@ PARTIAL = 3  # as a parent: a market order that leaves some of the queue that it
 _NONE = np.int64(0)
 _MOST_CHILDREN = 64  # of one event
 _TRIES = 64  # draws of an order to cancel
+AHEAD = 8.0  # market orders of seats that may excite beyond the day's pace, fewer and fewer from half of it on
 
 
 @kernel
@@ -119,6 +125,8 @@ def advance(flow, rng, time):  # type: ignore[no-untyped-def]
     if passed > 0.0 and flow.p[VALUE_SD] > 0.0:
         clock[LOG_VALUE] += flow.p[VALUE_SD] * np.sqrt(passed) * rng.standard_normal()
     clock[NOW] += passed
+    if clock[TAKES_AHEAD] > 0.0:
+        clock[TAKES_AHEAD] = max(clock[TAKES_AHEAD] - flow.p[TAKE_PACE] * passed, 0.0)
 
 
 @inlined
@@ -199,58 +207,51 @@ def spawn(agenda, due, table, now, rng, source, side, order, price, size, reacti
             push(agenda, due, now + wait, target, side if same else -side, near, order, price, size)
 
 
+@inlined
+def excites(ahead, rng):  # type: ignore[no-untyped-def]
+    """Return whether a market order of a seat excites the flow when `ahead` did beyond the pace of the fitted day."""
+    return ahead < 0.5 * AHEAD or rng.random() < 2.0 - 2.0 * ahead / AHEAD
+
+
+@inlined
+def seat_message(event):  # type: ignore[no-untyped-def]
+    """Return kind (SPONTANEOUS: none), book side and size of what a seat's message does to the book."""
+    if event.side == 0:  # a call auction
+        return SPONTANEOUS, np.int64(0), np.int64(0)
+    if event.kind == CANCEL:
+        return LEAVE if event.done > 0 else SPONTANEOUS, np.int64(event.side), event.done
+    if event.done > 0:
+        return TAKE, np.int64(-event.side), event.done
+    rests = event.kind == LIMIT and event.code == reasons.OK
+    return ADD if rests else SPONTANEOUS, np.int64(event.side), event.quantity
+
+
 @kernel
 def answer_seats(floor, flow, rng, owner):  # type: ignore[no-untyped-def]
     """Let the orders that seats have sent since the last background message excite the flow."""
-    k, answered = floor.counts[EVENTS] - 1, flow.clock[ANSWERED]
-    while k >= 0 and floor.events[k].owner != owner and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda):
+    clock, last = flow.clock, floor.counts[EVENTS]
+    first, counts = last, np.zeros((2, 2), np.int64)  # new orders, cancellations; bids, offers
+    while first > 0 and floor.events[first - 1].owner != owner and floor.events[first - 1].ts > clock[ANSWERED]:
+        first -= 1
+        kind, side, _ = seat_message(floor.events[first])
+        if kind <= LEAVE:
+            counts[kind, 0 if side > 0 else 1] += 1
+    again = np.minimum(counts[ADD], counts[LEAVE])
+    silent = np.stack((again, again))
+    for k in range(last - 1, first - 1, -1):
         event = floor.events[k]
-        if event.ts <= answered:
-            break
-        side, done = np.int64(event.side), event.done
-        if event.kind == CANCEL and done > 0:
-            spawn(
-                flow.agenda,
-                flow.due,
-                flow.tables,
-                flow.clock[NOW],
-                rng,
-                LEAVE,
-                side,
-                event.order_id,
-                event.price,
-                done,
-                True,
-            )
-        elif event.kind != CANCEL and done > 0 and side != 0:  # a call auction has no side
-            spawn(
-                flow.agenda,
-                flow.due,
-                flow.tables,
-                flow.clock[NOW],
-                rng,
-                TAKE,
-                -side,
-                event.order_id,
-                event.price,
-                done,
-                True,
-            )
-        elif event.kind == LIMIT and event.code == reasons.OK:
-            spawn(
-                flow.agenda,
-                flow.due,
-                flow.tables,
-                flow.clock[NOW],
-                rng,
-                ADD,
-                side,
-                event.order_id,
-                event.price,
-                event.quantity,
-                True,
-            )
-        k -= 1
+        kind, side, size = seat_message(event)
+        row = 0 if side > 0 else 1
+        if kind <= LEAVE and silent[kind, row] > 0:
+            silent[kind, row] -= 1
+            continue
+        if kind == TAKE:
+            if not excites(clock[TAKES_AHEAD], rng):
+                continue
+            clock[TAKES_AHEAD] += 1.0
+        if kind <= TAKE and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda):
+            spawn(flow.agenda, flow.due, flow.tables, clock[NOW], rng, kind, side, event.order_id, event.price, size,
+                  True)  # fmt: skip
 
 
 @inlined

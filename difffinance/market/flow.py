@@ -27,6 +27,7 @@ from difffinance.market.flow_state import (
     ANSWERED,
     CANCEL_RATE,
     FADES,
+    FADING,
     GAP_SIGN,
     INSIDE,
     INSIDE_CHANCE,
@@ -41,7 +42,6 @@ from difffinance.market.flow_state import (
     LOG_MID,
     LOG_VALUE,
     MARKET_RATE,
-    MEMORIES,
     MEMORY,
     NOW,
     PARTIAL,
@@ -53,6 +53,7 @@ from difffinance.market.flow_state import (
     SIZE_SD,
     SWEEP,
     TABLES,
+    TAKE_PACE,
     UNIT,
     UNSEEN,
     VALUE_SD,
@@ -297,18 +298,17 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
     `fit` takes the place of the shipped one for the fitted models.
     """
     tables = np.zeros(1, TABLES)
-    p = np.concatenate([parameters(config), [reach], _lessons(config), [0.0]])
+    p = np.concatenate([parameters(config), [reach], _lessons(config), [0.0, 0.0]])
     if config.flow_model != "zero_intelligence":
         fit = fit or load_flow_fit(config.flow_fit)
         tables = fit.tables(config)
-        p[INTRADAY], p[VALUE_SD] = fit.intraday, fit.value_volatility / np.sqrt(config.session_seconds)
-        p[LEAN], p[PULL] = fit.value_lean, fit.value_pull
-        worth = float(fit.table("worth")[0])
-        p[UNIT:GAP_SIGN] = lessons(fit.order_size / config.lot_size, worth, fit.worth_fade, fit.worth_kept)
-        p[GAP_SIGN] = fit.gap_sign
+        p[LEAN], p[PULL], volatility, worth, kept = fit.value_of(config.flow_model)
+        p[INTRADAY], p[VALUE_SD] = fit.intraday, volatility / np.sqrt(config.session_seconds)
+        p[UNIT:GAP_SIGN] = lessons(fit.order_size / config.lot_size, worth, fit.worth_fade, kept)
+        p[GAP_SIGN], p[TAKE_PACE] = fit.gap_sign, fit.market_orders
     edges, guide = distances(config)
     return Flow(
-        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf, 0.0] + [0.0] * (MEMORIES + FADES)),
+        np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf] + [0.0] * (FADING + FADES - UNSEEN)),
         np.zeros((config.flow.parents, 2), np.int64),
         np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
         edges, guide, _SEALED[config.flow_model],

@@ -60,6 +60,12 @@ class FlowFit:
         return float(np.abs(np.linalg.eigvals(self._children().sum(axis=2))).max())
 
     @property
+    def market_orders(self) -> float:
+        """Market orders per second of the fitted day."""
+        _, market, unit = self.table("unit")
+        return float(2.0 * market * unit / self.order_size)
+
+    @property
     def gap_sign(self) -> float:
         """Sign of market orders that a full pull of the value brings, as far as the means of past signs miss it.
 
@@ -87,6 +93,16 @@ class FlowFit:
     def __str__(self) -> str:
         count = sum(np.asarray(table).size for table in self.tables_by_name.values())
         return f"background flow of {self.symbol}: {count} numbers, {self.notes}"
+
+    def value_of(self, model: str) -> list[float]:
+        """Return what a model knows of its value.
+
+        How much it leans to it and at which log gap, its volatility a session, then what a seat's market order of mean
+        size is worth (log) and the part of that which stays.
+        """
+        if model == "queue_reactive":
+            return [float(x) for x in self.table("state_value")]
+        return [self.value_lean, self.value_pull, self.value_volatility, float(self.table("worth")[0]), self.worth_kept]
 
     def table(self, name: str) -> np.ndarray:
         """Return one table as an array."""

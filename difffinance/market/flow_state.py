@@ -11,16 +11,18 @@ from difffinance.market.handles import addressed, handle_type
 # Places in `clock`: seconds since the opening, log of the value in ticks, time of the last answered seat (ns); a mid in
 # ticks and its log, a spread in ticks and the chance of an order inside it: as they were when last asked for; the
 # activity and until when it holds; seconds for which the value's move is not drawn yet; then the means of past signs of
-# market orders, each with its own memory, from which the next sign is predicted; then the parts of the log value that
-# were learned from seats and fade (`seat_lessons`).
+# market orders, each with its own memory, from which the next sign is predicted. Of seats (`seat_lessons`): their share
+# of recent market orders, what an order of theirs is worth less for it, how many excited the flow beyond the pace of
+# the fitted day (`fitted_flow`), and the parts of the log value that were learned from them and fade.
 (NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE, LEVEL, LEVEL_UNTIL, UNSEEN,
  SIGNS) = range(11)  # fmt: skip
 MEMORIES, FADES = 3, 6
-FADING = SIGNS + MEMORIES
+SHARE, DISCOUNT, TAKES_AHEAD = range(SIGNS + MEMORIES, SIGNS + MEMORIES + 3)
+FADING = TAKES_AHEAD + 1
 # Places in `p`, the parameters; from INTRADAY on they concern every model.
 (MARKET_RATE, LIMIT_RATE, CANCEL_RATE, PARTIAL, SIZE_LOG, SIZE_SD, QUEUE_SIZED, SWEEP, INSIDE, MEMORY, REFILL, LEAN,
  VALUE_SD, PULL, INTRADAY, SESSION, REACH, UNIT, KEPT, GAINS) = range(20)  # fmt: skip
-GAP_SIGN = GAINS + FADES
+GAP_SIGN, TAKE_PACE = GAINS + FADES, GAINS + FADES + 1
 
 # One thing that is due: an order to arrive or to leave. `order`, `price` and `size` are those of what caused it.
 ITEM = np.dtype(
@@ -65,6 +67,7 @@ TABLES = np.dtype([
     ("worth", "f8", (1,)),  # log value per market order that was not expected
     ("sign_decay", "f8", (MEMORIES,)),  # what a mean of past signs keeps at each market order
     ("sign_weight", "f8", (MEMORIES,)),  # of the means in the predicted sign
+    ("state_value", "f8", (5,)),  # of the queue-reactive model, not read by kernels: `FlowFit.value_of`
     ("unit", "f8", (3,)),  # limit orders per second and side, market orders per second and side, lots of an order
 ])  # fmt: skip
 

@@ -1,8 +1,12 @@
-"""Background flows without memory: arrivals depend on the present book alone, and there is no value. Kernels.
+"""Background flows without memory: arrivals depend on the present state alone. Kernels.
 
 - `run_queue_reactive` (after Huang, Lehalle & Rosenbaum 2015): the rates of limit orders inside the spread, at the
   touch and behind it, of cancellations at the touch and of market orders of a side depend on the spread and on the
   queue at its touch; deeper orders are cancelled at a rate each. Sizes and places are those fitted on the day.
+  As in their model III a reference price is part of the state. Here it is a value: those rates that move the quotes
+  towards it are times `1 + lean * tanh(gap / pull)`, the others times 1 less that; the gap is from log mid to log
+  value, and it leans fully where the value is beyond the quotes of a mean spread. The value is a geometric Brownian
+  motion that learns from the market orders of seats (`seat_lessons`).
 - `run_santa_fe` (Cont, Stoikov & Talreja 2010): orders of one size; limit orders arrive at a rate for each distance
   from the opposite best price, market orders at one rate, every order is cancelled at a rate of its distance.
 """
@@ -12,9 +16,22 @@ import numpy as np
 from difffinance.market.compiled import inlined, kernel
 from difffinance.market.fitted_flow import enough_room, place, rest, take_quantity
 from difffinance.market.floor import LAST_ASK, LAST_BID, MID, submit, withdraw
-from difffinance.market.flow_state import INTRADAY, LOG_VALUE, NOW, activity, bisect, bucket, pick
-from difffinance.market.layout import ASK, BID, WIDTH
+from difffinance.market.flow_state import (
+    ANSWERED,
+    INTRADAY,
+    LEAN,
+    LOG_VALUE,
+    NOW,
+    PULL,
+    VALUE_SD,
+    activity,
+    bisect,
+    bucket,
+    pick,
+)
+from difffinance.market.layout import ASK, BID, FILLS, WIDTH
 from difffinance.market.matching import MARKET
+from difffinance.market.seat_lessons import forget, hear_seats
 
 INSIDE_RATE, TOUCH_RATE, BEHIND_RATE, CANCEL_RATE, TAKE_RATE = range(5)
 _NONE = np.int64(0)
@@ -51,27 +68,33 @@ def best_level(floor, side):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def side_rates(floor, tables, state, side):  # type: ignore[no-untyped-def]
-    """Return the five rates of a side in the present state."""
+def side_rates(floor, tables, state, side, lean, rates):  # type: ignore[no-untyped-def]
+    """Write the five rates of a side in the present state, limit orders times 1 + lean and the others 1 - lean."""
     best = best_level(floor, side)
     queue = floor.levels[0 if side > 0 else 1, best].quantity if best >= 0 else 0
-    return tables.state_rates[state, bucket(tables.queue_edges, queue)]
+    for k in range(TAKE_RATE + 1):
+        rates[k] = tables.state_rates[state, bucket(tables.queue_edges, queue), k]
+        rates[k] *= 1.0 + lean if k <= BEHIND_RATE else 1.0 - lean
 
 
 @kernel
 def run_queue_reactive(floor, flow, rng, until, owner):  # type: ignore[no-untyped-def]
     """Let background messages arrive up to the time `until` (seconds); return False where arrays need room first."""
     tables, marks, p, clock = flow.tables[0], floor.marks, flow.p, flow.clock
-    most = 1.0 + 2.0 * max(p[INTRADAY], 0.0)
+    most, rates = 1.0 + 2.0 * max(p[INTRADAY], 0.0), np.zeros((2, TAKE_RATE + 1))
+    clock[ANSWERED] = hear_seats(floor, clock, p, owner)
     while True:
         if not enough_room(floor, flow):
             return False
-        clock[LOG_VALUE] = np.log(marks[MID])
+        lean = p[LEAN] * np.tanh((clock[LOG_VALUE] - np.log(marks[MID])) / p[PULL])
         state = bucket(tables.spread_edges, marks[LAST_ASK] - marks[LAST_BID])
-        bids, asks = side_rates(floor, tables, state, 1), side_rates(floor, tables, state, -1)
-        deep, buys = tables.deep_cancel[state] * flow.live_count[0], bids.sum()
-        total = buys + asks.sum() + deep
-        if not step_clock(flow, rng, total * most, until):
+        side_rates(floor, tables, state, 1, lean, rates[0])
+        side_rates(floor, tables, state, -1, -lean, rates[1])
+        deep, bids = tables.deep_cancel[state] * flow.live_count[0], rates[0].sum()
+        total, since = bids + rates[1].sum() + deep, clock[NOW]
+        came = step_clock(flow, rng, total * most, until)
+        clock[LOG_VALUE] += p[VALUE_SD] * np.sqrt(clock[NOW] - since) * rng.standard_normal()
+        if not came:
             return True
         if rng.random() * most > activity(p, clock[NOW]):
             continue
@@ -79,13 +102,16 @@ def run_queue_reactive(floor, flow, rng, until, owner):  # type: ignore[no-untyp
         if draw < 0.0:
             cancel_deep(floor, flow, rng, ts)
             continue
-        side = np.int64(1 if draw < buys else -1)
-        rates = bids if side > 0 else asks
-        draw, k = draw if side > 0 else draw - buys, 0
-        while k < TAKE_RATE and draw >= rates[k]:
-            draw -= rates[k]
+        side = np.int64(1 if draw < bids else -1)
+        here = rates[0 if side > 0 else 1]
+        draw, k = draw if side > 0 else draw - bids, 0
+        while k < TAKE_RATE and draw >= here[k]:
+            draw -= here[k]
             k += 1
+        fills = floor.top[FILLS]
         happen(floor, flow, rng, ts, owner, side, k)
+        if floor.top[FILLS] > fills:
+            forget(clock)
 
 
 @inlined

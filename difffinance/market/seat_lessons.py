@@ -10,12 +10,20 @@ backed by what comes after them; those of a seat are not, and what was learned f
 where j counts the market orders since then and size is in market orders of mean size. Exponent and kept part are a
 prior from what real metaorders do (Bouchaud et al. 2004; Bershova & Rakhlin 2013; Sato & Kanazawa 2025): one day of
 anonymous messages cannot tell slow decay from permanence. At a constant participation P, that is P / (1 + P) of all
-market orders, the impact of n orders is about `2 * worth * sqrt(n * P / (1 + P))` at fade 1/2: a square root in size
-whose prefactor Y grows with the square root of the participation.
+market orders, the impact of n orders is about `2 * worth * h**2 * sqrt(n * P / (1 + P))` at fade 1/2 (h: below), once
+the participation is known: a square root in size whose prefactor Y grows with `sqrt(P) / (1 + P)`.
 
 It is linear in signed size, and its kernel is a constant plus a sum of exponentials with positive weights, so
 `sum x_i x_j G(|t_i - t_j|) >= 0` for every programme x at any times t: no round trip is paid by it (Gatheral 2010).
 An order counts as the run of small ones that it could have been cut into: cutting it changes nothing.
+
+`worth` is that of one among the background's orders. Where seats trade beside it, more orders share what there is to
+learn: by the square-root law an order moves the price by its part of the whole volume, so the fading part of an order
+is worth `h**2 = sqrt(1 - s)` of that, s the part of seats in the last 256 market orders or so, at
+most 0.9. Half of the factor
+is applied to the order when it comes, half to the sum when it is read: `h(t) * sum h(t_i) x_i G(t - t_i)`. What a
+programme pays is then `sum y_i y_j G(|t_i - t_j|)` with `y = h x`, which no path of h makes negative, not even one that
+the programme itself brings about by trading more or less.
 """
 
 from functools import cache
@@ -24,12 +32,14 @@ import numpy as np
 
 from difffinance.market.compiled import lean_kernel
 from difffinance.market.floor import EVENTS
-from difffinance.market.flow_state import ANSWERED, FADES, FADING, GAINS, KEPT, LOG_VALUE, UNIT
+from difffinance.market.flow_state import ANSWERED, DISCOUNT, FADES, FADING, GAINS, KEPT, LOG_VALUE, SHARE, UNIT
 from difffinance.market.matching import CANCEL
 
 # Rates of the exponentials per market order, each an eighth of the one before, down to one in 16,384 orders.
 RATES = tuple(2.0 * 8.0**-k for k in range(FADES))
 _RANGE = 10_000.0  # market orders: a day or two
+PACE = 3  # place of the rate at which their pace is forgotten: one in 256 orders
+_MOST = 0.9  # of the share that counts: a block of hundreds of orders at once does not undo its own impact
 _LOSS = tuple(float(-np.expm1(-rate)) for rate in RATES)  # what one market order takes off each
 
 
@@ -54,25 +64,33 @@ def lessons(unit: float, worth: float, fade: float, kept: float) -> np.ndarray:
 
 @lean_kernel
 def forget(clock):  # type: ignore[no-untyped-def]
-    """Let one market order of the background pass."""
-    lost = 0.0
+    """Let one market order of the background pass; the factor h is read anew then."""
+    lost, left = 0.0, 0.0
     for k in range(FADES):
         part = clock[FADING + k] * _LOSS[k]
         clock[FADING + k] -= part
         lost += part
-    clock[LOG_VALUE] -= lost
+        left += clock[FADING + k]
+    clock[LOG_VALUE] -= (1.0 - clock[DISCOUNT]) * lost
+    if clock[SHARE] > 0.0:
+        clock[SHARE] -= clock[SHARE] * _LOSS[PACE]
+        discount = 1.0 - np.sqrt(np.sqrt(1.0 - min(clock[SHARE], _MOST)))
+        clock[LOG_VALUE] += (clock[DISCOUNT] - discount) * left
+        clock[DISCOUNT] = discount
 
 
 @lean_kernel
 def learn_from_seat(clock, p, sign, quantity):  # type: ignore[no-untyped-def]
     """Move the value by what a seat took from the book, lots: a run of orders that fades as it goes."""
-    size = quantity / p[UNIT]
+    size, factor = quantity / p[UNIT], 1.0 - clock[DISCOUNT]
     clock[LOG_VALUE] += p[KEPT] * sign * size
     lost = np.expm1(-size * RATES[FADES - 1])
     for k in range(FADES - 1, -1, -1):
-        change = (clock[FADING + k] - sign * p[GAINS + k]) * lost
+        change = (clock[FADING + k] - sign * factor * p[GAINS + k]) * lost
         clock[FADING + k] += change
-        clock[LOG_VALUE] += change
+        clock[LOG_VALUE] += factor * change
+        if k == PACE:
+            clock[SHARE] += (clock[SHARE] - 1.0) * lost
         for _ in range(3):  # expm1(2 x) = expm1(x) (2 + expm1(x)), so this is that of the rate eight times as high
             lost *= 2.0 + lost
 

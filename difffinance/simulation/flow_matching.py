@@ -184,5 +184,10 @@ def match_flow(
                     report(f"{FACTORS[k]} {at[k]:+.2f}: {best:.4f}")
             if not moved:
                 steps[k] /= 2.0
-    said = ", ".join(f"{name} {value:+.2f}" for name, value in zip(FACTORS, at, strict=True) if value)
-    return replace(adjusted(fit, at), notes=f"{fit.notes}; matched by simulation ({said or 'nothing moved'})")
+    return matched(fit, at)
+
+
+def matched(fit: FlowFit, factors: Array) -> FlowFit:
+    """Return the fit moved by the logarithms of the `FACTORS`, with a note of them."""
+    said = ", ".join(f"{name} {value:+.2f}" for name, value in zip(FACTORS, factors, strict=True) if value)
+    return replace(adjusted(fit, factors), notes=f"{fit.notes}; matched by simulation ({said or 'nothing moved'})")

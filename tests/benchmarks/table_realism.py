@@ -9,6 +9,7 @@ shipped one) and written to FIT.json.
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from difffinance.data.loading import load_book
 from difffinance.data.store import Lake
 from difffinance.market.flow_fits import flow_fit_to_json, load_flow_fit
 from difffinance.simulation.book_scores import book_scores
-from difffinance.simulation.flow_matching import adjusted, match_flow
+from difffinance.simulation.flow_matching import match_flow, matched
 from difffinance.simulation.realism import FLOOR, compare_days, conditional_distances, drift, realism_table
 from difffinance.simulation.responses import response_distance, response_functions
 from difffinance.simulation.simulated_day import simulate_day
@@ -55,7 +56,8 @@ def main() -> None:
             options = {"rounds": arguments.match, "seeds": MATCH_SEEDS, "report": print}
             fit = match_flow(fit, day, training, config, start=np.array(START), **options)
         else:
-            fit = adjusted(fit, np.array(START))
+            fit = matched(fit, np.array(START))
+        fit = replace(fit, notes=f"GOOG on NASDAQ, {day.date}: {fit.notes}")
         Path(arguments.fit).write_text(json.dumps(flow_fit_to_json(fit)), encoding="utf-8")
     fit = load_flow_fit(arguments.fit)
     print(fit)

@@ -57,6 +57,7 @@ def test_what_a_model_simulates_gives_its_parameters_back():
     assert found.table("unit")[2] == pytest.approx(round(unit), abs=0.01)
     assert found.table("unit")[0] == pytest.approx(limit, rel=0.03)
     assert found.table("unit")[1] == pytest.approx(market, rel=0.08)
+    assert found.market_orders == pytest.approx(2.0 * market, rel=0.08)  # each takes one unit
     near = slice(20, 50)
     assert found.table("unit_cancel")[near].mean() == pytest.approx(planted.table("unit_cancel")[near].mean(), rel=0.15)
     assert found.table("place")[:, 1].max() <= 1.0 and abs(found.intraday) < 0.15  # no U-shape was planted

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from difffinance.calibration.value_learning import HALF_LIVES, learn_value, past_means
+from difffinance.calibration.flow_tables import state_news
+from difffinance.calibration.value_learning import HALF_LIVES, learn_value, past_means, worth_of
 from difffinance.calibration.visible_day import TAKE, VisibleDay
 
 
@@ -33,6 +34,32 @@ def test_signs_that_move_nothing_are_worth_nothing():
     day = planted_day(0.0, 1e-4)
     found = learn_value(day, np.arange(len(day.kind)), np.unique(day.blocks))
     assert found.worth < 5e-6 and found.volatility == pytest.approx(1e-4 / np.sqrt(0.5), rel=0.1)
+
+
+def test_signs_in_runs_are_worth_more_to_a_model_that_knows_no_runs():
+    day = planted_day(1e-4, 1e-4)
+    rows, blocks = np.arange(len(day.kind)), np.unique(day.blocks)
+    told = worth_of(day, rows, -day.side, blocks)
+    # Runs of repeated signs: the sum of n varies like n (1 + memory) / (1 - memory), and moves by 1 - memory of it.
+    assert told.worth == pytest.approx(0.4 * 1e-4, rel=0.1)
+    assert told.alone == pytest.approx(0.4 * 1e-4 * np.sqrt(1.6 / 0.4), rel=0.1)
+    assert told.total**2 == pytest.approx(told.rest**2 + told.alone**2 / 0.5, rel=0.02)  # two orders a second
+    single = planted_day(1e-4, 1e-4, memory=0.0)
+    told = worth_of(single, rows, -single.side, blocks)
+    assert told.alone == pytest.approx(1e-4, rel=0.1) and told.worth == pytest.approx(1e-4, rel=0.1)
+
+
+def test_signs_that_the_state_foretells_are_no_news():
+    """Three market orders after states of spread 2 and queues (bid 5, ask 50), then of spread 20."""
+    prices = np.array([[[100.0], [102.0]]] * 2 + [[[100.0], [120.0]]] * 2)
+    day = VisibleDay(
+        np.arange(4.0), np.full(4, TAKE), np.array([1, 1, -1, 1]), np.full(4, 100.0), np.ones(4), np.arange(4),
+        prices, np.array([[[5.0], [50.0]]] * 4), np.zeros(4, int),
+    )  # fmt: skip
+    rates = np.zeros((2, 2, 5))
+    rates[0, :, 4], rates[1, :, 4] = [3.0, 1.0], [1.0, 1.0]  # by the queue: a short bid is hit three times as often
+    tables = {"spread_edges": np.array([10.0]), "queue_edges": np.array([20.0]), "state_rates": rates}
+    assert state_news(day, np.array([1, 2, 3]), tables).tolist() == [-0.5, 1.5, -1.0]
 
 
 def test_means_look_back_only():

@@ -208,13 +208,7 @@ class FittedTwin:
         price, queue = (int(x) for x in self.book.depth(1)[0 if side > 0 else 1, 0])
         if queue == 0:
             return
-        chances, draw = self.t["take"][bucket(self.t["queue_edges"], queue)], self.rng.random()
-        if draw < chances[0]:
-            quantity = queue
-        elif draw < chances[1]:
-            quantity = min(self.pick(self.t["take_size"]), max(queue - 1, 1))
-        else:
-            quantity = queue + self.pick(self.t["take_size"])
+        quantity = self.take_quantity(queue)
         pulled = self.pull()
         order, sign = self.send(MARKET, -side, 0, quantity), -side
         expected = self.p[GAP_SIGN] * pulled + sum(
@@ -223,6 +217,14 @@ class FittedTwin:
         self.value += self.t["worth"][0] * (sign - min(max(expected, -1.0), 1.0))
         self.means = [m + (1.0 - d) * (sign - m) for m, d in zip(self.means, self.t["sign_decay"], strict=True)]
         self.spawn(TAKE if quantity >= queue else PARTIAL, side, order, price, quantity)
+
+    def take_quantity(self, queue):
+        chances, draw = self.t["take"][bucket(self.t["queue_edges"], queue)], self.rng.random()
+        if draw < chances[0]:
+            return queue
+        if draw < chances[1]:
+            return min(self.pick(self.t["take_size"]), max(queue - 1, 1))
+        return queue + self.pick(self.t["take_size"])
 
     def send(self, kind, side, price, quantity):
         order, self.count = self.count, self.count + 1

@@ -4,16 +4,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from difffinance.agents.factory import AgentFactory
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.floor import EVENTS, submit
+from difffinance.market.environment import MarketEnvironment
+from difffinance.market.fitted_flow import AHEAD, TAKE, answer_seats
+from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID, submit, withdraw
 from difffinance.market.flow_fits import flow_fit_from_json, flow_fit_to_json, load_flow_fit
-from difffinance.market.flow_state import ANSWERED, LOG_VALUE
+from difffinance.market.flow_state import ANSWERED, LOG_VALUE, NOW, TAKES_AHEAD, VALUE_SD
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow
+from difffinance.market.seat_lessons import learn_from_seat
 from difffinance.market.venue import Venue
 from tests.market.fitted_twin import FittedTwin
+from tests.market.queue_reactive_twin import QueueReactiveTwin
 
 MODELS = ("fitted", "queue_reactive", "santa_fe")
 
@@ -68,24 +73,115 @@ def test_rates_and_distances_of_the_unit_model_are_those_planted():
     assert alive == pytest.approx(2.6 / 0.05, abs=4 * 52**0.5)
 
 
-def test_a_seat_that_acts_excites_the_flow_once():
+def answered(venue, rng, *messages):
+    """Let a seat send (kind, side, lots), a cancellation of its oldest quote that stands; return the children."""
+    venue.clear_step()
+    venue.make_room(1000)
+    now, floor, marks = (
+        int(max(venue.flow.clock[NOW] * 1e9, venue.flow.clock[ANSWERED])),
+        venue.floor_handle,
+        venue.floor.marks,
+    )
+    for k, (kind, side, lots) in enumerate(messages):
+        if kind == CANCEL:
+            orders = venue.floor.orders
+            mine = np.flatnonzero((orders["owner"] == 0) & (orders["quantity"] > 0) & (orders["side"] == side))
+            withdraw(floor, now + 1 + k, mine[0], 0)
+        else:
+            submit(floor, now + 1 + k, kind, side, int(marks[LAST_BID if side > 0 else LAST_ASK]), lots, 0)
+    before = int(venue.flow.due[0])
+    answer_seats(floor, venue.flow_handle, rng, np.int64(1))
+    venue.flow.clock[ANSWERED] = now + len(messages)
+    return int(venue.flow.due[0]) - before
+
+
+def children_of_a_seat(tables):
+    """Return the expected children of its market order, which sets off no market orders."""
+    taking = np.diff(tables["children"][TAKE], prepend=0.0).reshape(3, -1)[TAKE].sum()
+    return tables["mean"][TAKE] * (1.0 - taking)
+
+
+@pytest.fixture
+def beside_a_seat():
     venue, rng = market("fitted", seats=1), np.random.default_rng(4)
     venue.run_flow(rng, 900.0)
-    waits = []
-    for side in (1, -1, 1, -1, 1, -1, 1, -1):
-        venue.clear_step()
-        now = float(venue.flow.clock[0])
-        for k in range(20):
-            submit(venue.floor_handle, int(now * 1e9) + 1 + k, MARKET, side, 0, 10, 0)
-        before = int(venue.flow.due[0])
-        venue.run_flow(rng, now)
-        waits.append(int(venue.flow.due[0]) - before)
-        assert venue.flow.clock[ANSWERED] == int(now * 1e9) + 20
-        due = int(venue.flow.due[0])
-        venue.run_flow(rng, now)
-        assert venue.flow.due[0] <= due  # no second answer to the same orders
-        venue.run_flow(rng, now + 5.0)
-    assert np.mean(waits) > 5.0
+    return venue, rng
+
+
+def test_a_seat_that_acts_excites_the_flow_once(beside_a_seat):
+    venue, rng = beside_a_seat
+    children = []
+    for k in range(40):
+        children.append(answered(venue, rng, (MARKET, 1 if k % 2 else -1, 10)))
+        venue.run_flow(rng, float(venue.flow.clock[NOW]) + 10.0)
+        assert venue.flow.clock[TAKES_AHEAD] == 0.0  # one order in ten seconds is slower than the day's
+    expected = children_of_a_seat(venue.flow.tables[0])
+    assert np.mean(children) == pytest.approx(expected, abs=4 * (expected / 40) ** 0.5)
+    assert answered(venue, rng) == 0  # no second answer to the same orders
+
+
+def test_a_quote_that_is_renewed_tells_nothing(beside_a_seat):
+    venue, rng = beside_a_seat
+    assert answered(venue, rng, *[(LIMIT, 1, 10)] * 30) > 5
+    renewed = [(CANCEL, 1, 0)] * 30 + [(LIMIT, 1, 20)] * 30
+    assert answered(venue, rng, *renewed) == 0
+    assert answered(venue, rng, *[(CANCEL, 1, 0)] * 30, *[(LIMIT, -1, 20)] * 30) > 10  # bids became offers
+
+
+def test_market_orders_excite_no_faster_than_the_day_has_them(beside_a_seat):
+    venue, rng = beside_a_seat
+    day = load_flow_fit("GOOG").market_orders
+    children, steps = 0, 100
+    for _ in range(steps):  # ten orders in ten seconds, four times as many as the day has
+        children += answered(venue, rng, *[(MARKET, 1, 1), (MARKET, -1, 1)] * 5)
+        venue.run_flow(rng, float(venue.flow.clock[NOW]) + 10.0)
+    expected = (day * 10.0 * steps + 0.5 * AHEAD) * children_of_a_seat(venue.flow.tables[0])
+    assert children == pytest.approx(expected, abs=5 * expected**0.5)
+
+
+def test_the_queue_reactive_price_follows_a_value_that_learns_from_seats():
+    venue, rng = market("queue_reactive", seats=1), np.random.default_rng(6)
+    venue.run_flow(rng, 900.0)
+    venue.flow.p[VALUE_SD] = 0.0  # no news from here on
+    clock, marks = venue.flow.clock, venue.floor.marks
+    for move in (0.004, -0.008):
+        clock[LOG_VALUE] += move
+        known, mid = float(clock[LOG_VALUE]), np.log(marks[MID])
+        venue.run_flow(rng, float(clock[NOW]) + 300.0)
+        assert clock[LOG_VALUE] == known  # the background's orders tell it nothing
+        assert np.log(marks[MID]) - mid == pytest.approx(move, abs=0.0015)
+    venue.clear_step()
+    venue.make_room(100)
+    submit(venue.floor_handle, int(clock[NOW] * 1e9) + 1, MARKET, 1, 0, 80, 0)
+    done, expected = float(venue.floor.events[0]["done"]), np.zeros_like(clock)
+    learn_from_seat(expected, venue.flow.p, 1.0, done)
+    venue.run_flow(rng, float(clock[NOW]))
+    assert clock[LOG_VALUE] - known == pytest.approx(expected[LOG_VALUE], rel=1e-9) and done > 0
+    worth = load_flow_fit("GOOG").value_of("queue_reactive")[3]
+    assert expected[LOG_VALUE] == pytest.approx(worth * done / load_flow_fit("GOOG").order_size, rel=0.3)
+    assert 0.0 < forgotten(venue, rng) < expected[LOG_VALUE]
+
+
+def forgotten(venue, rng):
+    """Return by how much the log value falls while ten market orders or so come."""
+    before = float(venue.flow.clock[LOG_VALUE])
+    venue.run_flow(rng, float(venue.flow.clock[NOW]) + 40.0)
+    return before - venue.flow.clock[LOG_VALUE]
+
+
+@pytest.mark.slow
+def test_twenty_seats_leave_the_flow_near_the_rate_of_the_day():
+    kinds = ["market_maker", "speculator", "arbitrageur", "informed"] * 5
+    config, steps = MarketConfig(flow_model="fitted", start_price=572.0), 150
+    env, agents = MarketEnvironment(20, config, kinds=kinds, num_steps=steps), AgentFactory.create_population(kinds)
+    sent = []
+    for acting in (False, True):
+        state = env.reset(seed=1)
+        for _ in range(steps):
+            actions = np.array([agent.act(state) for agent in agents])
+            state = env.step(actions if acting else np.zeros_like(actions)).state
+            sent.append(len(env.events))
+    assert 0.8 < np.mean(sent[steps:]) / np.mean(sent[:steps]) < 1.5
 
 
 @pytest.mark.slow
@@ -140,10 +236,11 @@ def test_what_a_gap_brings_is_handed_down_by_the_branching():
         assert replace(fit, tables_by_name=tables | changed).gap_sign == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_kernel_does_what_its_plain_twin_does():
-    venue, rng = market("fitted"), np.random.default_rng(11)
+@pytest.mark.parametrize("model, plain", [("fitted", FittedTwin), ("queue_reactive", QueueReactiveTwin)])
+def test_the_kernel_does_what_its_plain_twin_does(model, plain):
+    venue, rng = market(model), np.random.default_rng(11)
     venue.run_flow(rng, 240.0)
-    twin = FittedTwin(venue.flow.tables[0], venue.flow.p, 57_200.0, np.random.default_rng(11))
+    twin = plain(venue.flow.tables[0], venue.flow.p, 57_200.0, np.random.default_rng(11))
     twin.run(240.0)
     events = venue.floor.events[: venue.floor.counts[EVENTS]]
     found = [events[name].tolist() for name in ("ts", "kind", "side", "order_id", "price", "quantity", "done")]

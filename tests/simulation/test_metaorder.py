@@ -58,6 +58,13 @@ def test_the_default_market_has_the_metaorders_of_real_ones():
 
 
 @pytest.mark.slow
+def test_so_has_the_queue_reactive_one():
+    market = MarketConfig(flow_model="queue_reactive", start_price=572.0)
+    study = measure_metaorders(market, sizes=(0.003, 0.01, 0.03, 0.1), replications=30, volatility_days=20)
+    assert all(low - 0.05 <= getattr(study, name) <= high + 0.05 for name, (low, high) in AIMS.items()), study
+
+
+@pytest.mark.slow
 def test_a_study_is_reproducible_and_reports_where_it_misses():
     """Small: the figures of a full study need minutes. The same seed gives the same table."""
     small = {"sizes": (0.001, 0.004), "replications": 6, "volatility_days": 2}
