@@ -112,7 +112,7 @@ def calibrate_impact(
     else:
         table, unit = aggregate_flow(day, horizon_s, flow=flow), "aggregate"
     check_quantity_scale(day)
-    return calibrate_flow(
+    return calibrate_law(
         table["quantity"],
         table["price_change"],
         unit=unit,
@@ -124,7 +124,7 @@ def calibrate_impact(
     )
 
 
-def calibrate_flow(
+def calibrate_law(
     quantity: ArrayLike,
     price_change: ArrayLike,
     *,

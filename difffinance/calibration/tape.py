@@ -8,7 +8,7 @@ venue gives is taken as it is. Locked and crossed quotes give no mid and are lef
 import numpy as np
 import polars as pl
 
-from difffinance.calibration.impact import calibrate_flow
+from difffinance.calibration.impact import calibrate_law
 from difffinance.config import CalibrationConfig
 from difffinance.data.store import Lake, read_metadata
 from difffinance.errors import InputError, NotInLakeError
@@ -78,7 +78,7 @@ def calibrate_tape(
     """Fit the law to the flow of one day's tape over `horizon_s` seconds; an association, signed by the quotes."""
     trades, quotes, base = load_tape(symbol, part, lake=lake)
     table = aggregate_tape(trades, quotes, horizon_s)
-    return calibrate_flow(
+    return calibrate_law(
         table["quantity"],
         table["price_change"],
         unit="aggregate",
