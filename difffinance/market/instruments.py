@@ -20,9 +20,8 @@ from numpy.typing import ArrayLike
 
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.environment import MarketEnvironment
+from difffinance.market.environment import MarketEnvironment, whole
 from difffinance.market.flow import LOG_VALUE, VALUE_SD
-from difffinance.market.observation import ACTION
 from difffinance.records import Array, MarketState
 
 
@@ -71,12 +70,12 @@ class InstrumentsEnvironment:
         ]
         self.kinds, self.num_steps = self.books[0].kinds, min(book.num_steps for book in self.books)
         self._seconds = configs[0].step_seconds
-        self._seeds = np.random.SeedSequence(seed)
+        self._seeds = np.random.SeedSequence(whole(seed, "seed"))
         self._done = self.num_steps
 
     def reset(self, seed: int | None = None) -> tuple[MarketState, ...]:
         """Start an episode in all books; the same seed gives the same episode."""
-        sequence = self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(seed)
+        sequence = self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(whole(seed, "seed"))
         *books, values = sequence.spawn(self.num_instruments + 1)
         self._rng = np.random.default_rng(values)
         states = tuple(
@@ -90,12 +89,15 @@ class InstrumentsEnvironment:
         return states
 
     def step(self, actions: Sequence[Any] | Array) -> InstrumentsStep:
-        """Move the values, then carry out one step in every book; `actions` is (N, K, 10)."""
+        """Move the values, then carry out one step in every book; `actions` is (N, K, 10).
+
+        A seat's action that is none, or an exception in its place, is refused by every book.
+        """
         if self._done >= self.num_steps:
             raise InputError(f"the episode of {self.num_steps} steps is not running. Call reset() first.")
-        table = self._read(actions)
+        by_book = self._by_book(actions)
         self._move_values()
-        steps = [book.step(table[:, i]) for i, book in enumerate(self.books)]
+        steps = [book.step(own) for book, own in zip(self.books, by_book, strict=True)]
         self._done += 1
         rewards = np.sum([s.rewards for s in steps], axis=0)
         return InstrumentsStep(
@@ -125,15 +127,24 @@ class InstrumentsEnvironment:
         for book, move in zip(self.books, moves, strict=True):
             book.venue.flow.clock[LOG_VALUE] += move
 
-    def _read(self, actions: Sequence[Any] | Array) -> Array:
+    def _by_book(self, actions: Sequence[Any] | Array) -> list[list[Any]]:
         try:
-            table = np.asarray(actions, float)
-        except (TypeError, ValueError):
-            table = np.empty(0)
-        shape = (self.num_agents, self.num_instruments, len(ACTION))
-        if table.shape != shape:
-            raise InputError(f"actions must be {shape}: seats, instruments, numbers; got {table.shape}.")
-        return table
+            each = [_split(actions[seat], self.num_instruments) for seat in range(len(actions))]
+        except (TypeError, LookupError):
+            raise InputError(f"actions are of {type(actions)}. Allowed: one action (K, 10) per seat.") from None
+        return [[own[book] for own in each] for book in range(self.num_instruments)]
+
+
+def _split(action: Any, books: int) -> list[Any]:
+    """Return a seat's action in each book; what is none goes to all of them."""
+    if not isinstance(action, Exception):
+        try:
+            if len(action) == books:
+                return [action[book] for book in range(books)]
+        except (TypeError, LookupError):
+            pass
+        action = None
+    return [action] * books
 
 
 def _check_configs(configs: Sequence[MarketConfig]) -> int:
@@ -148,7 +159,10 @@ def _check_configs(configs: Sequence[MarketConfig]) -> int:
 
 
 def _symmetric(name: str, given: ArrayLike, k: int) -> Array:
-    matrix = np.array(given, float)
+    try:
+        matrix = np.array(given, float)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be numbers, {(k, k)}; got {given!r}.") from None
     if matrix.shape != (k, k) or not np.isfinite(matrix).all():
         raise InputError(f"{name} must be finite and {(k, k)}; got {matrix.shape}.")
     if np.abs(matrix - matrix.T).max() > 1e-9 * np.abs(matrix).max():

@@ -122,6 +122,8 @@ def test_same_seed_same_bytes():
         ({"cross_impact": [[0.0, 1.0], [0.5, 0.0]]}, "symmetric"),
         ({"cross_impact": [[1.0, 0.0], [0.0, 0.0]]}, "diagonal"),
         ({"cross_impact": math.nan}, "cross_impact"),
+        ({"correlation": "high"}, "correlation must be numbers"),
+        ({"seed": 1.5}, "seed"),
     ],
 )
 def test_bad_markets_are_refused(bad, what):
@@ -129,14 +131,23 @@ def test_bad_markets_are_refused(bad, what):
         InstrumentsEnvironment(1, **{"configs": BOTH, "correlation": np.eye(2), "kinds": ["pairs"], **bad})
 
 
-def test_bad_actions_and_steps_after_the_end_are_refused():
-    env = coupled(num_steps=1)
+def test_bad_actions_are_refused_by_every_book_and_the_market_goes_on():
+    env = coupled(num_steps=4)
     with pytest.raises(InputError, match="reset"):
         env.step(np.zeros((1, 2, 10)))
     env.reset(0)
-    for bad in (np.zeros((2, 10)), [[1.0], "x"]):
-        with pytest.raises(InputError, match="actions must be"):
-            env.step(bad)
-    env.step(np.zeros((1, 2, 10)))
+    for bad, reasons in (
+        ([np.zeros(10)], ["action_shape"] * 2),
+        ([ValueError("no")], ["agent_raised"] * 2),
+        ([[np.full(10, np.nan), np.zeros(9)]], ["action_not_finite", "action_shape"]),
+        ([[np.zeros(10), "x"]], [None, "action_shape"]),
+    ):
+        books = env.step(bad).info["books"]
+        assert [book["refused"][0]["reason"] if book["refused"] else None for book in books] == reasons
     with pytest.raises(InputError, match="reset"):
         env.step(np.zeros((1, 2, 10)))
+    env.reset(0)
+    with pytest.raises(InputError, match="actions are of"):
+        env.step(None)
+    with pytest.raises(InputError, match="seed"):
+        env.reset(-1)
