@@ -7,6 +7,7 @@ that needs room, `Book` makes room and goes on, so nothing is lost. A book holds
 limit, cancel and market messages; all of them work on the same arrays.
 """
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,9 @@ from difffinance.market.layout import (
 )
 from difffinance.market.matching import (
     CANCEL,
+    CONTINUOUS,
+    DECREMENT,
+    HALTED,
     ICEBERG,
     LIMIT,
     MARKET,
@@ -146,6 +150,11 @@ class Book:
         crowd: int = -1,
         logged: bool = False,
     ) -> None:
+        capacity = _whole("capacity", capacity, 0, IDS)
+        lowest, highest = _whole("low", low or 1, 1, int(_FAR)), _whole("high", high or int(_FAR), 1, int(_FAR))
+        if lowest > highest:
+            raise InputError(f"low is {lowest} and high is {highest}. Allowed: low at or below high.")
+        self_trade, crowd = _whole("self_trade", self_trade, 0, DECREMENT), _whole("crowd", crowd, -IDS, IDS)
         self.orders, self.reserves = np.zeros(capacity, ORDER), np.zeros(capacity, RESERVE)
         self.fills_buffer = np.zeros(capacity, FILL)
         self.log_buffer = np.zeros(4 * capacity if logged else 0, LOG)
@@ -153,7 +162,7 @@ class Book:
         self.top = np.zeros(CROWD + 1, np.int64)
         self.top[[BID, HIDDEN_BID]], self.top[[ASK, HIDDEN_ASK, WIDTH]] = -1, 64
         self.top[BASE] = -64  # no price lies in this window: the first one chooses its own
-        self.top[[LOW, HIGH, LOWEST, HIGHEST]] = low or 1, high or _FAR, _FAR, -_FAR
+        self.top[[LOW, HIGH, LOWEST, HIGHEST]] = lowest, highest, _FAR, -_FAR
         self.top[[SELF_TRADE, CROWD]] = self_trade, crowd
         self.refused = np.zeros(len(reasons.NAMES), np.int64)  # counted by reason
 
@@ -202,6 +211,8 @@ class Book:
         A new order whose id is below 0, not below 2**31 - 1, or so high that there is no memory for all ids up to it,
         is refused as `bad_id`.
         """
+        if not isinstance(messages, Messages) and getattr(messages, "dtype", None) != MESSAGE:
+            raise InputError(f"messages are {type(messages)}. Allowed: an array of `engine.MESSAGE`, or `Messages`.")
         stream = messages if isinstance(messages, Messages) else columns(messages)
         codes, done = np.empty(len(stream.kind), np.int8), np.empty(len(stream.kind), np.int64)
         self.process(stream, codes, done)
@@ -212,6 +223,9 @@ class Book:
 
         `depth` (messages, 2, L, 2) takes the depth after every message; its integers may be short where they suffice.
         """
+        lengths = [len(column) for column in (*messages, codes, done, *(() if depth is None else (depth,)))]
+        if set(lengths) != {len(codes)}:  # kernels write as far as there are messages
+            raise InputError(f"columns, codes, done and depth must have equal lengths; got {lengths}.")
         if depth is not None and depth.dtype != np.int64:
             self._check_depth(messages, depth)
         taken = None if depth is None else recording(depth)
@@ -255,17 +269,17 @@ class Book:
 
     def set_phase(self, phase: int) -> int:
         """Change the phase (CONTINUOUS, AUCTION, HALTED), see `auction.set_phase`; return the reason."""
-        return int(set_phase(self.tables, phase))
+        return int(set_phase(self.tables, check_phase(phase)))
 
     def indicative(self, reference: int = 0) -> Indication:
         """Return what an uncross would do now; `reference` is the last traded price in ticks."""
-        price, volume, surplus = indicative(self.tables, reference)
+        price, volume, surplus = indicative(self.tables, check_reference(reference))
         return Indication(int(price) or None, int(volume), int(surplus))
 
     def uncross(self, reference: int = 0) -> Indication:
         """Let the auction trade at its price, see `auction.uncross`; the phase stays."""
         self.make_room(0)
-        price, volume, surplus = uncross(self.tables, reference)
+        price, volume, surplus = uncross(self.tables, check_reference(reference))
         return Indication(int(price) or None, int(volume), int(surplus))
 
     def make_room(self, order_id: int, price: int = 0) -> None:
@@ -308,7 +322,7 @@ class Book:
 
     def depth(self, levels: int) -> Array:
         """Return (2, L, 2): price and quantity shown at the best bid and ask levels, 0 where there is none."""
-        out = np.zeros((2, levels, 2), np.int64)
+        out = np.zeros((2, _whole("levels", levels, 0, IDS), 2), np.int64)
         read_depth(self.tables, out)
         return out
 
@@ -333,6 +347,22 @@ class Book:
         return int(self.top[ASK] + self.top[BASE]) if self.top[ASK] < self.top[WIDTH] else None
 
 
+def check_phase(phase: int) -> int:
+    """Return a phase that there is."""
+    return _whole("phase", phase, CONTINUOUS, HALTED)
+
+
+def check_reference(price: int) -> int:
+    """Return an auction's reference price: whole ticks, 0 for none."""
+    return _whole("reference", price, 0, int(_FAR))
+
+
+def _whole(name: str, value: float, least: int, most: int) -> int:
+    if not _fits(value, 2**62) or not least <= value <= most:
+        raise InputError(f"{name} is {value!r}. Allowed: whole numbers from {least} to {most}.")
+    return int(value)
+
+
 def unreadable(kind: float, side: float, order_id: float, owner: float) -> int:
     """Return why numbers do not fit into a `MESSAGE` (NaN and infinities included), or 0; an owner must."""
     if not _fits(owner, 2**31):
@@ -355,10 +385,8 @@ def _fits(value: float, end: int) -> bool:
 def off_grid(price: float, quantity: float, display: float) -> int:
     """Return why numbers are no whole ticks and lots (NaN and infinities included), or 0."""
     for value, code in ((price, reasons.BAD_PRICE), (quantity, reasons.BAD_QUANTITY), (display, reasons.BAD_DISPLAY)):
-        if not abs(value) < 2**62:
-            return code
-        if value != int(value):
-            return reasons.OFF_GRID
+        if not _fits(value, 2**62):
+            return reasons.OFF_GRID if isinstance(value, Real) and abs(value) < 2**62 else code
     return reasons.OK
 
 

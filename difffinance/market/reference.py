@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.engine import IDS, Indication, Outcome, off_grid, unreadable
+from difffinance.market.engine import IDS, Indication, Outcome, check_phase, check_reference, off_grid, unreadable
 from difffinance.market.layout import ADDED, CHANGED, FILL, LOG, REFRESHED, REMOVED, TRADED
 from difffinance.market.matching import (
     AUCTION,
@@ -303,7 +303,7 @@ class ReferenceBook:
         """Change the phase; a crossed book cannot go to continuous trading."""
         bid, ask = self._best(1), self._best(-1)
         crossed = bid is not None and ask is not None and bid >= ask
-        if phase == CONTINUOUS and (crossed or self.waiting[1] or self.waiting[-1]):
+        if check_phase(phase) == CONTINUOUS and (crossed or self.waiting[1] or self.waiting[-1]):
             return reasons.NOT_UNCROSSED
         self.phase = phase
         return reasons.OK
@@ -316,7 +316,7 @@ class ReferenceBook:
 
     def indicative(self, reference: int = 0) -> Indication:
         """Return the auction's price by trying every limit in the book, see `market/auction.py` for the rule."""
-        limits = sorted({o.price for o in self.orders.values() if o.kind != MARKET}) or [reference]
+        limits = sorted({o.price for o in self.orders.values() if o.kind != MARKET}) or [check_reference(reference)]
         crossed = {p: self.crossing(p) for p in limits}
         volume = max(map(min, crossed.values()))
         surplus = {p: d - s for p, (d, s) in crossed.items() if min(d, s) == volume}

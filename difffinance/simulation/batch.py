@@ -14,7 +14,7 @@ from difffinance.errors import InputError
 from difffinance.market import play, reasons
 from difffinance.market.book_session import LEVELS, BookSession
 from difffinance.market.engine import FILL
-from difffinance.market.environment import MarketEnvironment
+from difffinance.market.environment import MarketEnvironment, whole
 from difffinance.market.floor import EVENT
 from difffinance.market.handles import Handle
 from difffinance.market.observation import ACTION, CONSTRAINTS, OPPONENTS, STATE
@@ -89,8 +89,7 @@ def simulate_batch(
     `MarketEnvironment`: changes of wealth, or a utility per seat. `paths` names what is written down at each step, of
     `PATHS`.
     """
-    if episodes < 1:
-        raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
+    episodes = whole(episodes, "episodes", least=1)
     unknown = [name for name in paths if name not in PATHS]
     if unknown:
         raise InputError(f"path '{unknown[0]}' is not known. Allowed: {', '.join(PATHS)}.")

@@ -165,6 +165,39 @@ def test_sizes_that_could_not_be_added_up_are_refused(make):
     assert book.depth(1)[1, 0].tolist() == [200, 11]
 
 
+@pytest.mark.parametrize("make", [Book, ReferenceBook])
+def test_what_is_no_number_is_refused_and_a_phase_that_is_none_too(make):
+    book = make()
+    outcomes = [book.limit(1, "100", 1), book.limit(1, None, 1), book.limit(1, 100, [5]), book.iceberg(1, 100, 5, "a")]
+    assert [o.code for o in outcomes] == [
+        reasons.BAD_PRICE, reasons.BAD_PRICE, reasons.BAD_QUANTITY, reasons.BAD_DISPLAY
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="phase is 7"):
+        book.set_phase(7)  # orders would rest without matching
+    with pytest.raises(InputError, match="reference is -1"):
+        book.indicative(-1)
+
+
+@pytest.mark.parametrize("bad", [{"self_trade": 9}, {"low": 5, "high": 3}, {"low": 1.5}, {"capacity": -1}])
+def test_books_that_cannot_be_are_refused(bad):
+    with pytest.raises(InputError, match=next(iter(bad))):
+        Book(**bad)
+
+
+@pytest.mark.parametrize("short", ["codes", "done", "depth", "price"])
+def test_nothing_is_written_beyond_an_array_that_is_too_short(short):
+    book, stream = Book(), columns(rows([(LIMIT, 1, k, 100, 5, 0, 0) for k in range(3)]))
+    arrays = {"codes": np.zeros(3, np.int8), "done": np.zeros(3, np.int64), "depth": np.zeros((3, 2, 1, 2), np.int64)}
+    if short == "price":
+        stream = stream._replace(price=stream.price[:2])
+    else:
+        arrays[short] = arrays[short][:2]
+    with pytest.raises(InputError, match="equal lengths"):
+        book.process(stream, **arrays)
+    with pytest.raises(InputError, match="MESSAGE"):
+        book.run(np.zeros((3, 7)))
+
+
 def test_an_order_refused_by_its_kind_fixes_no_span():
     book = Book()
     assert book.limit(1, 2**40, 1, kind=4).code == reasons.NOT_FILLABLE
