@@ -16,9 +16,11 @@ Limit, market and cancel messages arrive as a Poisson process whose rate follows
   (`seat_lessons`).
 """
 
+from functools import lru_cache
+
 import numpy as np
 
-from difffinance.config import MarketConfig
+from difffinance.config import FlowConfig, MarketConfig
 from difffinance.market.compiled import inlined, lean_kernel, sealed
 from difffinance.market.fitted_flow import run_fitted
 from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
@@ -70,6 +72,7 @@ from difffinance.market.settlement import address_of_floor, floor_at
 
 _NONE = np.int64(0)  # no price, or the whole quantity
 _LONGEST = 1000  # child orders of a split order, at most
+_CELLS = 1024  # of the guide to distances
 
 
 def parameters(config: MarketConfig) -> np.ndarray:
@@ -173,7 +176,7 @@ def draw_distance(flow, draw):  # type: ignore[no-untyped-def]
 
     The power costs as much as matching the order: `distance_edges` holds where the whole part changes.
     """
-    edges, k = flow.distance_edges, flow.distance_guide[int(draw * (len(flow.distance_guide) - 1))]
+    edges, k = flow.distance_edges, np.int64(flow.distance_guide[int(draw * (len(flow.distance_guide) - 1))])
     while draw <= edges[k]:
         k += 1
     return k
@@ -306,7 +309,7 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
         p[INTRADAY], p[VALUE_SD] = fit.intraday, volatility / np.sqrt(config.session_seconds)
         p[UNIT:GAP_SIGN] = lessons(fit.order_size / config.lot_size, worth, fit.worth_fade, kept)
         p[GAP_SIGN], p[TAKE_PACE] = fit.gap_sign, fit.market_orders
-    edges, guide = distances(config)
+    edges, guide = distances(config.flow)
     return Flow(
         np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf] + [0.0] * (FADING + FADES - UNSEEN)),
         np.zeros((config.flow.parents, 2), np.int64),
@@ -315,12 +318,14 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
     )  # fmt: skip
 
 
-def distances(config: MarketConfig) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=32)
+def distances(flow: FlowConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return the draws at which the distance of a limit order comes to 1, 2, ... ticks, and where to look first.
 
-    The last edge is below every draw. Cell i of the guide has the distance of the largest draw in it.
+    The last edge is below every draw. Cell i of the guide has the distance of the largest draw in it. Markets of one
+    configuration share these: sixty of them would otherwise push each other out of the cache.
     """
-    f, cells = config.flow, 1024
-    edges = np.append((1.0 + np.arange(1, f.placement_max + 1) / f.placement_scale) ** -f.placement_tail, -1.0)
-    largest = np.minimum(np.arange(1, cells + 2) / cells, 1.0)
-    return edges, np.searchsorted(-edges, -largest, side="right").astype(np.int64)
+    edges = (1.0 + np.arange(1, flow.placement_max + 1) / flow.placement_scale) ** -flow.placement_tail
+    largest = np.minimum(np.arange(1, _CELLS + 2) / _CELLS, 1.0)
+    edges = np.append(edges, -1.0)
+    return edges, np.searchsorted(-edges, -largest, side="right").astype(np.int32)

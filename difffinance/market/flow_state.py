@@ -94,7 +94,7 @@ _WHOLE, _REAL = np.dtype(np.int64), np.dtype(float)
 _FLOW = handle_type("Flow", (
     ("clock", _REAL, 1), ("parents", _WHOLE, 2), ("live", _WHOLE, 1), ("live_count", _WHOLE, 1), ("p", _REAL, 1),
     ("agenda", ITEM, 1), ("due", _WHOLE, 1), ("tables", TABLES, 1),
-    ("distance_edges", _REAL, 1), ("distance_guide", _WHOLE, 1), ("run", types.FunctionType(RUN), -1),
+    ("distance_edges", _REAL, 1), ("distance_guide", np.dtype(np.int32), 1), ("run", types.FunctionType(RUN), -1),
 ))  # fmt: skip
 flow_at, address_of_flow = addressed(_FLOW)
 
