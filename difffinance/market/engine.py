@@ -41,6 +41,8 @@ from difffinance.market.layout import (
     TIPS,
     WIDTH,
     Tables,
+    lined_up,
+    longer,
     read_depth,
 )
 from difffinance.market.matching import (
@@ -155,8 +157,8 @@ class Book:
         if lowest > highest:
             raise InputError(f"low is {lowest} and high is {highest}. Allowed: low at or below high.")
         self_trade, crowd = _whole("self_trade", self_trade, 0, DECREMENT), _whole("crowd", crowd, -IDS, IDS)
-        self.orders, self.reserves = np.zeros(capacity, ORDER), np.zeros(capacity, RESERVE)
-        self.fills_buffer = np.zeros(capacity, FILL)
+        self.orders, self.reserves = lined_up(capacity, ORDER), lined_up(capacity, RESERVE)
+        self.fills_buffer = lined_up(capacity, FILL)
         self.log_buffer = np.zeros(4 * capacity if logged else 0, LOG)
         self.levels, self.bits, self.waiting = np.zeros((4, 64), LEVEL), np.zeros((4, 1), np.uint64), np.zeros(2, LEVEL)
         self.top = np.zeros(CROWD + 1, np.int64)
@@ -260,7 +262,7 @@ class Book:
         return True
 
     def _grow_orders(self, orders: int) -> None:
-        self.orders, self.reserves = _longer(self.orders, orders), _longer(self.reserves, orders)
+        self.orders, self.reserves = longer(self.orders, orders), longer(self.reserves, orders)
 
     def _check_depth(self, messages: Messages, depth: Array) -> None:
         most = float(messages.quantity.sum(dtype=float) + self.orders["quantity"].sum(dtype=float))
@@ -295,9 +297,9 @@ class Book:
         """Make room for ids below `orders`, and for all fills and log rows of one order after `messages` plain ones."""
         self._grow_orders(orders)
         most = int(self.top[LIVE] + self.top[TIPS]) + messages
-        self.fills_buffer = _longer(self.fills_buffer, int(self.top[FILLS]) + most)
+        self.fills_buffer = longer(self.fills_buffer, int(self.top[FILLS]) + most)
         if len(self.log_buffer):
-            self.log_buffer = _longer(self.log_buffer, int(self.top[LOGGED]) + 3 * most + 4 * (messages + 1))
+            self.log_buffer = longer(self.log_buffer, int(self.top[LOGGED]) + 3 * most + 4 * (messages + 1))
 
     def cover(self, lowest: int, highest: int) -> None:
         """Make the window of levels reach from `lowest` to `highest` ticks, with as much again to spare."""
@@ -388,11 +390,3 @@ def off_grid(price: float, quantity: float, display: float) -> int:
         if not _fits(value, 2**62):
             return reasons.OFF_GRID if isinstance(value, Real) and abs(value) < 2**62 else code
     return reasons.OK
-
-
-def _longer(array: Array, length: int) -> Any:
-    if length <= len(array):
-        return array
-    longer = np.zeros(2 * length, array.dtype)
-    longer[: len(array)] = array
-    return longer

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difffinance.market.compiled import inlined, leading_zeros, lean_kernel, trailing_zeros
+from difffinance.records import Array
 
-ORDER = np.dtype(
-    [("price", "i8"), ("quantity", "i8"), ("next", "i4"), ("previous", "i4"), ("owner", "i4"), ("side", "i2"),
-     ("form", "i2")]
+ORDER = np.dtype(  # 32 bytes, of which two are padding: two orders a cache line
+    [("price", "i8"), ("quantity", "i8"), ("next", "i4"), ("previous", "i4"), ("owner", "i4"), ("side", "i1"),
+     ("form", "i1")], align=True
 )  # fmt: skip
 RESERVE = np.dtype([("quantity", "i8"), ("peak", "i8")])  # what an iceberg does not show, and how much it shows
 LEVEL = np.dtype([("quantity", "i8"), ("first", "i4"), ("last", "i4")])
@@ -37,6 +38,7 @@ ADDED, CHANGED, REFRESHED, REMOVED, TRADED = range(5)
 
 _ONE = np.uint64(1)
 _ZERO = np.uint64(0)
+_LINE = 64  # bytes of a cache line
 
 
 class Tables(NamedTuple):
@@ -50,6 +52,22 @@ class Tables(NamedTuple):
     top: Any  # (19,) int64
     fills: Any  # FILL
     log: Any  # LOG; of length 0 where no log is kept
+
+
+def lined_up(length: int, dtype: np.dtype) -> Array:
+    """Return zeros that begin with a cache line: records of 32 or 64 bytes then never lie across two."""
+    block = np.zeros(length * dtype.itemsize + _LINE, np.uint8)
+    start = -block.ctypes.data % _LINE
+    return block[start : start + length * dtype.itemsize].view(dtype)
+
+
+def longer(array: Array, length: int) -> Array:
+    """Return the array, or a copy with twice the length asked for where it is shorter than that."""
+    if length <= len(array):
+        return array
+    grown = lined_up(2 * length, array.dtype)
+    grown[: len(array)] = array
+    return grown
 
 
 @inlined

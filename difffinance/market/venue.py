@@ -26,7 +26,7 @@ from difffinance.market.flow import new_flow, run_until
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import Flow
 from difffinance.market.handles import Handle
-from difffinance.market.layout import BASE, FILLS, LEVEL, WIDTH
+from difffinance.market.layout import BASE, FILLS, LEVEL, WIDTH, lined_up, longer
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
 from difffinance.market.settlement import PHASE_ROWS
@@ -62,7 +62,7 @@ class Venue:
         self.book = Book(low=rules.lower_ticks, high=rules.upper_ticks, capacity=4096)
         self.accounts = _accounts(config, rules, capital, inventory, start)
         self.accounts |= supervise(config) | SEALED
-        self.accounts["events"] = np.zeros(4096, EVENT)
+        self.accounts["events"] = lined_up(4096, EVENT)
         self.accounts["counts"] = np.zeros(COUNTS, np.int64)
         self.accounts["marks"] = np.array([start, np.ceil(start) - 1, np.floor(start) + 1])
         self.flow = new_flow(config, start, self.reach, fit)
@@ -112,14 +112,14 @@ class Venue:
         book, counts = self.book, self.floor.counts
         if not roomy(self.floor_handle, messages):
             rows = 3 * messages + PHASE_ROWS  # as `roomy` counts
-            self.accounts["events"] = _room(self.accounts["events"], int(counts[EVENTS]) + rows)
+            self.accounts["events"] = longer(self.accounts["events"], int(counts[EVENTS]) + rows)
             book.grow(int(counts[NEXT_ID]) + messages, 2 * messages + 2)
             if self.floor.rules[ACTIVE]:
-                self.accounts["paid_on"] = _room(self.accounts["paid_on"], len(book.orders))
+                self.accounts["paid_on"] = longer(self.accounts["paid_on"], len(book.orders))
         flow = self.flow
         self.flow = flow._replace(
-            live=_room(flow.live, int(flow.live_count[0]) + messages + 1),
-            agenda=_room(flow.agenda, int(flow.due[0]) + messages + 256),
+            live=longer(flow.live, int(flow.live_count[0]) + messages + 1),
+            agenda=longer(flow.agenda, int(flow.due[0]) + messages + 256),
         )
         mid = int(self.floor.marks[MID])
         low, high = max(mid - 2 * self.reach, 1), mid + 2 * self.reach
@@ -171,11 +171,3 @@ def _accounts(
         "limits": np.tile(np.array([*limits, int(rules.t_plus_one)], np.int64), (seats, 1)),
         "rates": np.tile(np.array(rates), (seats, 1)),
     }
-
-
-def _room(array: Array, length: int) -> Array:
-    if length <= len(array):
-        return array
-    longer = np.zeros(2 * length, array.dtype)
-    longer[: len(array)] = array
-    return longer

@@ -255,3 +255,11 @@ def test_an_id_without_memory_for_it_is_refused_and_the_stream_goes_on(monkeypat
     codes, done = book.run(np.array(rows, MESSAGE))
     assert codes.tolist() == [reasons.BAD_ID, reasons.OK, reasons.OK] and done.tolist() == [0, 0, 3]
     assert len(book.orders) == len(book.reserves) < 10_000
+
+
+def test_no_order_lies_across_two_cache_lines():
+    book = Book(capacity=3)
+    for _ in range(5):
+        assert 64 % book.orders.itemsize == 0 and book.orders.ctypes.data % 64 == 0
+        assert 64 % book.fills_buffer.itemsize == 0 and book.fills_buffer.ctypes.data % 64 == 0
+        book.grow(2 * len(book.orders) + 1)
