@@ -7,7 +7,6 @@ import numpy as np
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import steps
-from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID
 from difffinance.market.flow import LOG_VALUE, NOW, activity
 from difffinance.market.handles import Handle
 from difffinance.market.layout import FILLS
@@ -15,6 +14,7 @@ from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow, warm_up_seconds
 from difffinance.market.session import Public, Seating
+from difffinance.market.settlement import EVENTS, LAST_ASK, LAST_BID, MID
 from difffinance.market.steps import Market
 from difffinance.market.supervision import PHASE, PHASES, QUOTE, SPECIAL_QUOTE
 from difffinance.market.venue import Venue

@@ -30,7 +30,7 @@ import numpy as np
 
 from difffinance.market import reasons
 from difffinance.market.compiled import inlined, kernel
-from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
+from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_state import (
     ANSWERED,
     GAP_SIGN,
@@ -56,6 +56,7 @@ from difffinance.market.flow_state import (
 from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, next_down, next_up
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.seat_lessons import forget, hear_seats
+from difffinance.market.settlement import EVENTS, LAST_ASK, LAST_BID, MID, roomy
 
 # Kinds of items on the agenda; the first three are also the kinds of events.
 ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)

@@ -23,7 +23,7 @@ import numpy as np
 from difffinance.config import FlowConfig, MarketConfig
 from difffinance.market.compiled import inlined, lean_kernel, sealed
 from difffinance.market.fitted_flow import run_fitted
-from difffinance.market.floor import LAST_ASK, LAST_BID, MID, roomy, submit, withdraw
+from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_fits import FlowFit, load_flow_fit
 from difffinance.market.flow_state import (
     ANSWERED,
@@ -68,7 +68,7 @@ from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, n
 from difffinance.market.markov_flow import run_queue_reactive, run_santa_fe
 from difffinance.market.matching import LIMIT, MARKET
 from difffinance.market.seat_lessons import forget, hear_seats, lessons
-from difffinance.market.settlement import address_of_floor, floor_at
+from difffinance.market.settlement import LAST_ASK, LAST_BID, MID, address_of_floor, floor_at, roomy
 
 _NONE = np.int64(0)  # no price, or the whole quantity
 _LONGEST = 1000  # child orders of a split order, at most

@@ -15,7 +15,7 @@ import numpy as np
 
 from difffinance.market.compiled import inlined, kernel
 from difffinance.market.fitted_flow import enough_room, place, rest, take_quantity
-from difffinance.market.floor import LAST_ASK, LAST_BID, MID, submit, withdraw
+from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_state import (
     ANSWERED,
     INTRADAY,
@@ -32,6 +32,7 @@ from difffinance.market.flow_state import (
 from difffinance.market.layout import ASK, BID, FILLS, WIDTH
 from difffinance.market.matching import MARKET
 from difffinance.market.seat_lessons import forget, hear_seats
+from difffinance.market.settlement import LAST_ASK, LAST_BID, MID
 
 INSIDE_RATE, TOUCH_RATE, BEHIND_RATE, CANCEL_RATE, TAKE_RATE = range(5)
 _NONE = np.int64(0)

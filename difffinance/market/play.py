@@ -7,7 +7,10 @@ import numpy as np
 from difffinance.market import reasons
 from difffinance.market.compiled import inlined, lean_kernel, policy_kernel
 from difffinance.market.engine import FILLS
-from difffinance.market.floor import (
+from difffinance.market.flow import LOG_VALUE
+from difffinance.market.handles import handle_at
+from difffinance.market.observation import NO_LIMIT
+from difffinance.market.settlement import (
     ASKED,
     BOUGHT,
     BOUGHT_VALUE,
@@ -19,9 +22,6 @@ from difffinance.market.floor import (
     SOLD,
     SOLD_VALUE,
 )
-from difffinance.market.flow import LOG_VALUE
-from difffinance.market.handles import handle_at
-from difffinance.market.observation import NO_LIMIT
 from difffinance.market.steps import STEP, UNDER_WAY, advance
 from difffinance.market.views import copy_row, fill_row
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from difffinance.config import MarketConfig
 from difffinance.market.compiled import lean_kernel
-from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, SOLD, SOLD_VALUE, TRADED, submit
+from difffinance.market.floor import submit
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, run_until
 from difffinance.market.matching import MARKET
 from difffinance.market.rules import session_rules
+from difffinance.market.settlement import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, SOLD, SOLD_VALUE, TRADED
 from difffinance.market.steps import clear_step
 from difffinance.market.venue import Venue
 

@@ -31,9 +31,9 @@ from functools import cache
 import numpy as np
 
 from difffinance.market.compiled import lean_kernel
-from difffinance.market.floor import EVENTS
 from difffinance.market.flow_state import ANSWERED, DISCOUNT, FADES, FADING, GAINS, KEPT, LOG_VALUE, SHARE, UNIT
 from difffinance.market.matching import CANCEL
+from difffinance.market.settlement import EVENTS
 
 # Rates of the exponentials per market order, each an eighth of the one before, down to one in 16,384 orders.
 RATES = tuple(2.0 * 8.0**-k for k in range(FADES))

@@ -10,9 +10,11 @@ import numpy as np
 from numba.np.random.random_methods import random_interval
 
 from difffinance.market.compiled import lean_kernel
-from difffinance.market.floor import EVENTS, MID, REFUSED, TAKEN, TRADED, act_all, carry_on, mark, roomy
+from difffinance.market.floor import act_all
 from difffinance.market.flow import LOG_VALUE, activity, run_until
 from difffinance.market.layout import BASE, FILLS, WIDTH
+from difffinance.market.phases import carry_on
+from difffinance.market.settlement import EVENTS, MID, REFUSED, TAKEN, TRADED, mark, roomy
 from difffinance.market.supervision import ACTIVE
 from difffinance.market.views import ACTIVITY as VIEW_ACTIVITY
 from difffinance.market.views import (

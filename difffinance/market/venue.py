@@ -8,20 +8,7 @@ from difffinance.config import MarketConfig
 from difffinance.market import reasons
 from difffinance.market.enforcement import supervise
 from difffinance.market.engine import Book
-from difffinance.market.floor import (
-    CAPITAL,
-    COUNTS,
-    EVENT,
-    EVENTS,
-    MID,
-    NEXT_ID,
-    REFUSED,
-    SEALED,
-    TAKEN,
-    TRADED,
-    Floor,
-    roomy,
-)
+from difffinance.market.floor import SEALED
 from difffinance.market.flow import new_flow, run_until
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import Flow
@@ -29,7 +16,20 @@ from difffinance.market.handles import Handle
 from difffinance.market.layout import BASE, FILLS, LEVEL, WIDTH, lined_up, longer
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
-from difffinance.market.settlement import PHASE_ROWS
+from difffinance.market.settlement import (
+    CAPITAL,
+    COUNTS,
+    EVENT,
+    EVENTS,
+    MID,
+    NEXT_ID,
+    PHASE_ROWS,
+    REFUSED,
+    TAKEN,
+    TRADED,
+    Floor,
+    roomy,
+)
 from difffinance.market.supervision import ACTIVE
 from difffinance.records import Array
 

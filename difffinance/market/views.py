@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difffinance.market.compiled import inlined, lean_kernel
-from difffinance.market.floor import (
+from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, read_depth
+from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
+from difffinance.market.settlement import (
     BOUGHT,
     BUY_FEE,
     CAPITAL,
@@ -29,8 +31,6 @@ from difffinance.market.floor import (
     TAKEN,
     TRADED,
 )
-from difffinance.market.layout import ASK, BASE, BID, HIGH, LOW, WIDTH, read_depth
-from difffinance.market.observation import CONSTRAINT_INDEX, KINDS, NO_LIMIT, OPPONENT_INDEX, STATE_INDEX
 from difffinance.market.supervision import CLOSED, PAUSED, PHASE, REOPENING, SPECIAL_QUOTE, STEP, UNTIL, tick_at
 
 # Places in `scale`, what the numbers are measured in and what is known about the flow.

@@ -17,10 +17,10 @@ from difffinance.errors import InputError
 from difffinance.market import play
 from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment, read_actions, whole
-from difffinance.market.floor import BOUGHT, BOUGHT_VALUE, MID, SOLD, SOLD_VALUE
 from difffinance.market.flow import LOG_VALUE, VALUE_SD
 from difffinance.market.observation import ACTION
 from difffinance.market.session import state_of
+from difffinance.market.settlement import BOUGHT, BOUGHT_VALUE, MID, SOLD, SOLD_VALUE
 from difffinance.records import Array, MarketState
 from difffinance.simulation.learner import SEEN
 from difffinance.simulation.players import SeatedAgents

@@ -13,11 +13,11 @@ from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.floor import ASKED, BOUGHT, BOUGHT_VALUE, SOLD, SOLD_VALUE
 from difffinance.market.handles import Handle
 from difffinance.market.law_session import LawSession
 from difffinance.market.observation import ACTION_INDEX
 from difffinance.market.play import Sums
+from difffinance.market.settlement import ASKED, BOUGHT, BOUGHT_VALUE, SOLD, SOLD_VALUE
 from difffinance.records import Array, MarketState
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.batch import by_reason, full_paths, run_session

@@ -21,9 +21,9 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.data.store import Progress, no_progress
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.floor import MID
 from difffinance.market.flow import INTRADAY, LOG_VALUE, VALUE_SD
 from difffinance.market.observation import ACTION, ACTION_INDEX
+from difffinance.market.settlement import MID
 from difffinance.records import Array
 
 SIZES = (0.001, 0.003, 0.01, 0.03, 0.1)

@@ -3,12 +3,12 @@
 import numpy as np
 
 from difffinance.config import MarketConfig
-from difffinance.market.floor import EVENTS
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import NOW
 from difffinance.market.layout import FILLS
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import WARM_UP_SECONDS
+from difffinance.market.settlement import EVENTS
 from difffinance.market.venue import Venue
 from difffinance.records import BookDay, Instrument
 from difffinance.simulation.recorder import DayRecorder

@@ -17,8 +17,9 @@ from difffinance.config import MarketConfig
 from difffinance.market import steps as market_steps
 from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.floor import EVENTS, act_all
+from difffinance.market.floor import act_all
 from difffinance.market.rules import session_rules
+from difffinance.market.settlement import EVENTS
 from difffinance.market.venue import Venue
 from difffinance.simulation import gymnasium_env, parallel_env, vector_env
 from difffinance.simulation.batch import simulate_batch

@@ -5,10 +5,12 @@ import numpy as np
 from difffinance.config import MarketConfig
 from difffinance.market import reasons
 from difffinance.market.enforcement import with_trading_day
-from difffinance.market.floor import EVENTS, carry_on, submit
+from difffinance.market.floor import submit
 from difffinance.market.layout import FILLS
 from difffinance.market.matching import LIMIT, MARKET
+from difffinance.market.phases import carry_on
 from difffinance.market.rules import session_rules
+from difffinance.market.settlement import EVENTS
 from difffinance.market.supervision import PHASE, SECOND_NS
 from difffinance.market.venue import Venue
 

@@ -6,8 +6,8 @@ import pytest
 from difffinance.config import MarketConfig
 from difffinance.market.enforcement import episode_seconds, with_trading_day
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.floor import LAST_ASK, LAST_BID, MID
 from difffinance.market.layout import FILLS
+from difffinance.market.settlement import LAST_ASK, LAST_BID, MID
 from difffinance.market.supervision import CLOSED, CLOSING_AUCTION, FIXED_PRICE, SECOND_NS
 from tests.market.desk import Desk
 

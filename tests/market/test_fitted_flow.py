@@ -9,13 +9,14 @@ from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.fitted_flow import AHEAD, TAKE, answer_seats
-from difffinance.market.floor import EVENTS, LAST_ASK, LAST_BID, MID, submit, withdraw
+from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_fits import flow_fit_from_json, flow_fit_to_json, load_flow_fit
 from difffinance.market.flow_state import ANSWERED, LOG_VALUE, NOW, TAKES_AHEAD, VALUE_SD
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import measure_flow
 from difffinance.market.seat_lessons import learn_from_seat
+from difffinance.market.settlement import EVENTS, LAST_ASK, LAST_BID, MID
 from difffinance.market.venue import Venue
 from tests.market.fitted_twin import FittedTwin
 from tests.market.queue_reactive_twin import QueueReactiveTwin

@@ -3,7 +3,7 @@ import pytest
 
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.floor import EVENT
+from difffinance.market.settlement import EVENT
 
 MARKET_ORDER = 2
 

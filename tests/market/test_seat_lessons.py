@@ -5,12 +5,13 @@ import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
 from difffinance.errors import ConfigError
-from difffinance.market.floor import EVENTS, submit, withdraw
+from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_state import ANSWERED, FADES, FADING, LOG_VALUE, VALUE_SD
 from difffinance.market.flow_state import UNIT as PLACE
 from difffinance.market.matching import LIMIT, MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.seat_lessons import RATES, fading_weights, forget, learn_from_seat, lessons
+from difffinance.market.settlement import EVENTS
 from difffinance.market.venue import Venue
 
 UNIT, WORTH, FADE, KEPT = 120.0, 1e-4, 0.5, 0.03

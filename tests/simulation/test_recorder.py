@@ -4,8 +4,8 @@ import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.floor import EVENTS
 from difffinance.market.rules import session_rules
+from difffinance.market.settlement import EVENTS
 from difffinance.market.venue import Venue
 from difffinance.records import Instrument
 from difffinance.schemas import BOOK_EVENTS, depth_schema
