@@ -51,6 +51,7 @@ def test_json_is_one_object_and_everything_else_goes_to_standard_error(tmp_path)
         (["report", "NOPE"], "fetch yahoo NOPE"),
         (["report", "SPX", "--preset", "huge"], "Allowed: quick, default, paper"),
         (["simulate", "--num-agents", "0"], "Allowed"),
+        (["simulate", "--num-agents", "99999999"], "Allowed: 1 to 10000"),
         (["report", "--output", "/proc/nope"], "Choose another folder with --output"),
         (["simulate", "extra"], "takes no words"),
         (["train", "training.nun_epochs=3"], "Did you mean 'num_epochs'?"),

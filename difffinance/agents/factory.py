@@ -13,7 +13,7 @@ from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from difffinance.agents.base import Agent
 from difffinance.errors import InputError
-from difffinance.market.observation import KINDS
+from difffinance.market.observation import KINDS, MOST_SEATS
 from difffinance.participants import PARTICIPANTS
 
 
@@ -60,8 +60,8 @@ class AgentFactory:
     @staticmethod
     def create_mixed_population(num_agents: int, *, seed: int = 0, model: Any = None) -> list[Agent]:
         """Return `num_agents` agents in the order of `observation.KINDS`, repeating."""
-        if num_agents < 1:
-            raise InputError(f"num_agents is {num_agents}. Allowed: 1 or more.")
+        if not 1 <= num_agents <= MOST_SEATS:
+            raise InputError(f"num_agents is {num_agents}. Allowed: 1 to {MOST_SEATS}.")
         return AgentFactory.create_population(mixed_kinds(num_agents), seed=seed, model=model)
 
 

@@ -10,7 +10,7 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.enforcement import episode_seconds, with_trading_day
-from difffinance.market.observation import ACTION, KINDS, NO_LIMIT
+from difffinance.market.observation import ACTION, KINDS, MOST_SEATS, NO_LIMIT
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
 from difffinance.market.utility import Utility
@@ -54,6 +54,8 @@ class MarketEnvironment:
     ) -> None:
         self.config, self.agents = with_trading_day(config or MarketConfig()), agents or AgentsConfig()
         self.num_agents = num_agents = whole(num_agents, "num_agents", least=1)
+        if num_agents > MOST_SEATS:
+            raise InputError(f"num_agents is {num_agents}. Allowed: 1 to {MOST_SEATS}.")
         self.kinds = tuple(kinds) if kinds is not None else tuple(KINDS[i % len(KINDS)] for i in range(num_agents))
         _check_kinds(num_agents, self.kinds)
         self.utilities = check_rewards(rewards, num_agents)

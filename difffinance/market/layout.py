@@ -13,9 +13,9 @@ import numpy as np
 from difffinance.market.compiled import inlined, leading_zeros, lean_kernel, trailing_zeros
 from difffinance.records import Array
 
-ORDER = np.dtype(  # 32 bytes, of which two are padding: two orders a cache line
+ORDER = np.dtype(  # 32 bytes with padding: two orders a cache line
     [("price", "i8"), ("quantity", "i8"), ("next", "i4"), ("previous", "i4"), ("owner", "i4"), ("side", "i1"),
-     ("form", "i1")], align=True
+     ("form", "i1"), ("post_only", "i1")], align=True
 )  # fmt: skip
 RESERVE = np.dtype([("quantity", "i8"), ("peak", "i8")])  # what an iceberg does not show, and how much it shows
 LEVEL = np.dtype([("quantity", "i8"), ("first", "i4"), ("last", "i4")])

@@ -235,6 +235,7 @@ def place(book, kind, order_id, side, price, quantity, display, owner):  # type:
         top[HIGHEST] = max(top[HIGHEST], price)
     order = book.orders[order_id]
     order.price, order.quantity, order.owner, order.side = price, 0, owner, side
+    order.post_only = 1 if kind == POST_ONLY else 0
     return enter(book, kind, order_id, limit, quantity, min(display, MAX_LOTS))
 
 
@@ -301,7 +302,8 @@ def replace(book, order_id, price, quantity):  # type: ignore[no-untyped-def]
     """Give a resting order a new price and a new open quantity; return (reason, lots filled).
 
     A smaller quantity at the same price keeps its place in the queue; a new price or a larger quantity enters as a
-    new order of the same form would, and may trade. A refused change leaves the order as it was.
+    new order of the same form would, and may trade, unless it is post-only: where that would trade the change is
+    refused. A refused change leaves the order as it was.
     """
     orders, top = book.orders, book.top
     if order_id < 0 or order_id >= len(orders) or orders[order_id].quantity == 0:
@@ -324,6 +326,8 @@ def replace(book, order_id, price, quantity):  # type: ignore[no-untyped-def]
         if quantity < total:
             withdraw_from(book, order_id, total - quantity)
         return _OK, 0
+    if order.post_only and top[PHASE] == CONTINUOUS and reaches(side, price - top[BASE], top[best_row(top, side)]):
+        return reasons.WOULD_TRADE, 0
     leave(book, order_id)
     note(book, REMOVED, side, order_id, order.price, total, 0, order.owner)
     top[LOWEST] = min(top[LOWEST], price)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NO_LIMIT = 1e3
+MOST_SEATS = 10_000  # of one market
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "diffusion")
 
 

@@ -255,6 +255,8 @@ class ReferenceBook:
             if quantity < order.open:
                 self._cancel(order_id, order.open - quantity)
             return reasons.OK, 0
+        if order.kind == POST_ONLY and self.phase == CONTINUOUS and self._reachable(order.side, price):
+            return reasons.WOULD_TRADE, 0
         self._remove(order)
         self.seen = [min([price, *self.seen]), max([price, *self.seen])]
         return self._enter(Resting(order_id, order.side, price, quantity, order.owner, order.kind, 0, order.peak))

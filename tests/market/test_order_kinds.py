@@ -194,6 +194,16 @@ def test_post_only_is_refused_where_it_would_trade():
     assert book.limit(1, 99, 1, kind=POST_ONLY).code == reasons.OK
 
 
+def test_a_post_only_order_stays_one_when_it_is_replaced():
+    book = Book()
+    book.limit(-1, 101, 4)
+    order = book.limit(1, 99, 5, kind=POST_ONLY).order_id
+    assert book.replace(order, 101, 5)[::2] == (reasons.WOULD_TRADE, 0)
+    assert book.replace(order, 100, 6).code == reasons.OK
+    assert book.replace(order, 102, 1).code == reasons.WOULD_TRADE
+    assert book.depth(1).tolist() == [[[100, 6]], [[101, 4]]] and len(book.fills) == 0
+
+
 def test_iceberg_shows_its_tip_and_queues_again():
     book = Book()
     iceberg, other = book.iceberg(-1, 100, 10, 4), book.limit(-1, 100, 5)
