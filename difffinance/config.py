@@ -60,7 +60,7 @@ class FlowConfig(Branch):
     cancel_rate: Positive = Field(0.013, description="cancellations per second of each resting order")
     partial_cancels: Fraction = Field(0.05, description="cancellations that take only part of the order")
     warm_up_lives: Annotated[float, Field(gt=0, le=100)] = Field(
-        5.0, description="mean lives of an order for which it fills the book before an episode"
+        5.0, description="mean lives of an order for which it fills the book before an episode, at most 900 s"
     )
     size_median: Positive = Field(100.0, description="of orders, units of the asset")
     size_log_sd: NotNegative = Field(0.9, description="standard deviation of the log of sizes")

@@ -43,7 +43,7 @@ class CsvTable:
 
 
 def read_csv(path: Path, layout: CsvLayout, *, limit: int, drop: tuple[str, ...] = ()) -> CsvTable:
-    """Return a plain, packed or zipped csv; those in `drop` are not kept. `DataError` names file and row."""
+    """Return a plain, packed or zipped csv; columns in `drop` are not kept. `DataError` names file and row."""
     pieces = list(csv_pieces(path, layout, limit=limit, drop=drop))
     decimals = {name: join_scaled([piece.decimals[name] for piece in pieces]) for name in layout.decimals}
     return CsvTable(pl.concat(piece.frame for piece in pieces), decimals)

@@ -158,7 +158,7 @@ class BookSession:
 
     @property
     def events(self) -> Array:
-        """Messages of the last step in order, `floor.EVENT` rows."""
+        """Messages of the last step in order, `settlement.EVENT` rows."""
         return self.venue.floor.events[: self.venue.floor.counts[EVENTS]]
 
     @property

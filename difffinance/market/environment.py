@@ -207,7 +207,7 @@ class MarketEnvironment:
 
     @property
     def events(self) -> Array:
-        """Messages of the last step in order, `floor.EVENT` rows: ticks, lots, nanoseconds since the opening."""
+        """Messages of the last step in order, `settlement.EVENT` rows: ticks, lots, nanoseconds since the opening."""
         return self.session.events
 
     @property

@@ -91,8 +91,7 @@ def _load_words(builder: Any, block: Any, kind: Any, offset: int) -> tuple[Any, 
     """
     if isinstance(kind, ir.LiteralStructType | ir.ArrayType):
         whole: Any = ir.Constant(kind, ir.Undefined)
-        for k in range(len(kind.elements) if isinstance(kind, ir.LiteralStructType) else kind.count):
-            inner = kind.elements[k] if isinstance(kind, ir.LiteralStructType) else kind.element
+        for k, inner in enumerate(kind.elements):
             part, offset = _load_words(builder, block, inner, offset)
             whole = builder.insert_value(whole, part, k)
         return whole, offset

@@ -24,11 +24,11 @@ _CAPITAL = 1e15  # of the probing seat, ticks times lots
 def warm_up_seconds(config: MarketConfig) -> float:
     """Return how long the background fills the book before an episode, at the activity of the opening.
 
-    Fitted orders may live for hours: they take `WARM_UP_SECONDS`.
+    At most `WARM_UP_SECONDS`; fitted orders may live for hours and take all of it.
     """
     if config.flow_model != "zero_intelligence":
         return WARM_UP_SECONDS
-    return config.flow.warm_up_lives / config.flow.cancel_rate
+    return min(config.flow.warm_up_lives / config.flow.cancel_rate, WARM_UP_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ An order counts as the run of small ones that it could have been cut into: cutti
 
 `worth` is that of one among the background's orders. Where seats trade beside it, more orders share what there is to
 learn: by the square-root law an order moves the price by its part of the whole volume, so the fading part of an order
-is worth `h**2 = sqrt(1 - s)` of that, s the part of seats in the last 256 market orders or so, at
-most 0.9. Half of the factor
-is applied to the order when it comes, half to the sum when it is read: `h(t) * sum h(t_i) x_i G(t - t_i)`. What a
-programme pays is then `sum y_i y_j G(|t_i - t_j|)` with `y = h x`, which no path of h makes negative, not even one that
-the programme itself brings about by trading more or less.
+is worth `h**2 = sqrt(1 - s)` of that, s the part of seats in the last 256 market orders or so, at most 0.9. Half of
+the factor is applied to the order when it comes, half to the sum when it is read: `h(t) * sum h(t_i) x_i G(t - t_i)`.
+What a programme pays is then `sum y_i y_j G(|t_i - t_j|)` with `y = h x`, which no path of h makes negative, not even
+one that the programme itself brings about by trading more or less.
 """
 
 from functools import cache

@@ -16,6 +16,7 @@ from difffinance.market.book_session import LEVELS, BookSession
 from difffinance.market.engine import FILL
 from difffinance.market.environment import MarketEnvironment, whole
 from difffinance.market.handles import Handle
+from difffinance.market.layout import longer
 from difffinance.market.observation import ACTION, CONSTRAINTS, OPPONENTS, STATE
 from difffinance.market.play import Paths, Sums
 from difffinance.market.running_rewards import check_rewards, episode_rewards, market_money
@@ -167,8 +168,8 @@ def run_session(session: BookSession, table: SeatedAgents, sums: Handle, paths: 
             used = held.ends[step]
             paths.bind(
                 held._replace(
-                    events=_longer(held.events, int(used[0]) + 2 * len(floor.events)),
-                    fills=_longer(held.fills, int(used[1]) + 2 * len(floor.fills)),
+                    events=longer(held.events, int(used[0]) + 2 * len(floor.events)),
+                    fills=longer(held.fills, int(used[1]) + 2 * len(floor.fills)),
                 )
             )
 
@@ -198,11 +199,3 @@ def _shapes(t: int, n: int, names: Sequence[str]) -> dict[str, tuple[tuple[int, 
         "constraints": ((t, n, len(CONSTRAINTS)), float), "actions": ((t, n, len(ACTION)), float),
     }  # fmt: skip
     return {name: shapes[name] for name in names}
-
-
-def _longer(array: Array, length: int) -> Array:
-    if length <= len(array):
-        return array
-    longer = np.zeros(2 * length, array.dtype)
-    longer[: len(array)] = array
-    return longer

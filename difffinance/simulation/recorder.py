@@ -46,7 +46,7 @@ class DayRecorder:
         )
 
     def record(self, events: Array, fills: Array) -> None:
-        """Append one step's log: `floor.EVENT` and `engine.FILL` rows. What comes after the closing call is left out.
+        """Append one step's log: `EVENT` and `FILL` rows. What comes after the closing call is left out.
 
         Refused where orders gather during the day: messages of a continuous book cannot tell of an auction.
         """

@@ -184,18 +184,24 @@ class FittedTwin:
         for _ in range(64):
             if not self.live:
                 return
-            k = int(self.rng.random() * len(self.live))
-            order = self.book.orders.get(self.live[k])
+            order = self.draw_live()
             if order is None:
-                last = self.live.pop()
-                if k < len(self.live):
-                    self.live[k] = last
                 continue
             away = self.behind(side, order.price)
             where = 0 if away < 1 else 1 + bucket(self.t["life_edges"], away)
             if order.side == side and away <= self.t["window"][0] and self.rng.random() < self.t["picked"][where]:
                 self.remove(order.order_id)
                 return
+
+    def draw_live(self):
+        """Return one of the orders on the list, or None for a dead one, which leaves it."""
+        k = int(self.rng.random() * len(self.live))
+        order = self.book.orders.get(self.live[k])
+        if order is None:
+            last = self.live.pop()
+            if k < len(self.live):
+                self.live[k] = last
+        return order
 
     def remove(self, order_id):
         order = self.book.orders[order_id]

@@ -56,13 +56,8 @@ class QueueReactiveTwin(FittedTwin):
             self.withdraw([order for order in self.book.priority(side) if order.price == best][-1])
 
     def cancel_deep(self):
-        k = int(self.rng.random() * len(self.live))
-        order = self.book.orders.get(self.live[k])
-        if order is None:
-            last = self.live.pop()
-            if k < len(self.live):
-                self.live[k] = last
-        elif order.price != (self.bid if order.side > 0 else self.ask):
+        order = self.draw_live()
+        if order is not None and order.price != (self.bid if order.side > 0 else self.ask):
             self.withdraw(order)
 
     def withdraw(self, order):

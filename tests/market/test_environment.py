@@ -270,15 +270,15 @@ def test_growth_without_price_limits_loses_nothing():
     assert env.venue.floor.inventory.sum() == 0
 
 
-@pytest.mark.parametrize("lives", [0.5, 5.0])
-def test_the_background_fills_the_book_for_that_many_lives(lives):
-    """Orders that arrive at one rate and leave at another are Poisson in number (M/M/inf queue)."""
-    flow = FlowConfig(market_rate=0.0, intraday=0.0, warm_up_lives=lives)
+@pytest.mark.parametrize(("lives", "cancel_rate", "filled"), [(0.5, 0.013, 0.5), (5.0, 0.013, 5.0), (5.0, 0.001, 0.9)])
+def test_the_background_fills_the_book_for_that_many_lives(lives, cancel_rate, filled):
+    """Orders that arrive at one rate and leave at another are Poisson in number (M/M/inf queue); 900 s at most."""
+    flow = FlowConfig(market_rate=0.0, cancel_rate=cancel_rate, intraday=0.0, warm_up_lives=lives)
     env, counts = MarketEnvironment(1, MarketConfig(flow=flow), num_steps=1), []
     for seed in range(60):
         env.reset(seed=seed)
         counts.append((env.session.venue.floor.orders["quantity"] > 0).sum())
-    mean = flow.limit_rate / flow.cancel_rate * (1 - np.exp(-lives * (1 - flow.partial_cancels)))
+    mean = flow.limit_rate / flow.cancel_rate * (1 - np.exp(-filled * (1 - flow.partial_cancels)))
     assert np.mean(counts) == pytest.approx(mean / (1 - flow.partial_cancels), abs=4 * (mean / 60) ** 0.5)
 
 
