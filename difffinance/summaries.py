@@ -37,6 +37,8 @@ def _verified(verification: dict[str, Any]) -> str:
 
 _FOUND = (
     "gaps",
+    "trade_ids_missing",
+    "bars_missing",
     "crossed_states",
     "best_quotes_exact",
     "prints",

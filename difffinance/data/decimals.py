@@ -32,6 +32,10 @@ class Scaled:
             raise DataError(f"numbers up to {self.values.max()} at {decimals} decimals are beyond 18 digits.")
         return self.values * factor
 
+    def take(self, places: Array) -> "Scaled":
+        """Return the numbers of these places."""
+        return Scaled(self.values[places], self.decimals)
+
     def as_floats(self) -> Array:
         """Return the nearest float64 of every number (a quotient of two exact floats is rounded once)."""
         floats = self.values / 10.0**self.decimals

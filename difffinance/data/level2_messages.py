@@ -101,6 +101,27 @@ class Merger:
         return merged
 
 
+class TradeNumbers:
+    """Trades by the venue's rising numbers: each is taken once; those sent again and those never sent are counted."""
+
+    def __init__(self) -> None:
+        self.last: int | None = None
+        self.again = self.missing = 0
+
+    def __call__(self, numbers: Array) -> Array:
+        """Return the places of the trades that are new, in the order of their numbers."""
+        new, order = np.unique(numbers, return_index=True)
+        if self.last is not None:
+            later = new > self.last
+            new, order = new[later], order[later]
+        self.again += len(numbers) - len(new)
+        if len(new):
+            before = new[0] - 1 if self.last is None else self.last
+            self.missing += int((np.diff(new, prepend=before) - 1).sum())
+            self.last = int(new[-1])
+        return order
+
+
 class Rising:
     """Times that may not fall: one that does takes the time before it, and is counted."""
 

@@ -7,7 +7,19 @@ import pytest
 
 from tests.data.tiny_day import BOOK, MESSAGES, STEM, zip_bytes
 
+BlockSetter = Callable[[int], None]
 ZipMaker = Callable[..., Path]
+
+
+@pytest.fixture
+def blocks_of(monkeypatch: pytest.MonkeyPatch) -> BlockSetter:
+    """Return a function that has text files read in blocks of so many bytes (whole lines, a hundred bytes at least)."""
+
+    def set_size(size: int) -> None:
+        monkeypatch.setattr("difffinance.data.lines.BLOCK", size)
+        monkeypatch.setattr("difffinance.data.archives._PIECE", max(size, 100))  # a block is whole pieces
+
+    return set_size
 
 
 @pytest.fixture

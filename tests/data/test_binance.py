@@ -12,6 +12,7 @@ import pytest
 from werkzeug import Request as HttpRequest
 from werkzeug import Response
 
+from difffinance import summaries
 from difffinance.config import DataConfig
 from difffinance.data.connectors import binance
 from difffinance.data.connectors.base import Request
@@ -188,7 +189,60 @@ def test_microseconds_of_2025(lake, tmp_path, archive):
 def test_missing_ids_are_counted(lake, tmp_path, archive):
     path = tmp_path / "BTCUSDT-trades-2024-01-01.csv"
     path.write_text("1,42.5,1,42.5,1704067200000,True,True\n5,42.5,1,42.5,1704067200000,False,True\n")
-    assert fetch(lake, archive, str(path))["verification"]["gaps"] == 3
+    answer = fetch(lake, archive, str(path))
+    assert (answer["verification"]["gaps"], answer["verification"]["trade_ids_missing"]) == (1, 3)
+    kept = read_metadata(Path(answer["tables"][0]["path"]))["verification"]  # the lake knows it too
+    assert (kept["gaps"], kept["trade_ids_missing"]) == (1, 3)
+    assert "gaps 1, trade ids missing 3" in summaries.fetched(answer)
+
+
+KLINES = [
+    "1704067200000,42.5,42.6,42.4,42.5,10,1704067259999,425.0,3,4,170.0,0",
+    "1704067260000,42.5,42.7,42.4,42.6,20,1704067319999,851.0,5,20,851.0,0",
+    "1704067500000,42.6,42.6,42.6,42.6,0,1704067559999,0,0,0,0,0",
+]
+
+
+def test_missing_bars_are_counted_by_the_interval(lake, tmp_path, archive):
+    """An outage cut bars of 2018 short and let others open off the minute: their distance says nothing."""
+    path = tmp_path / "BTCUSDT-1m-2024-01-01.csv"
+    cut = KLINES[0].replace("1704067259999", "1704067214838")
+    path.write_text(
+        "\n".join([cut, KLINES[1].replace("1704067260000", "1704067255000").replace("7319999", "7314999"), KLINES[2]])
+        + "\n"
+    )
+    verification = fetch(lake, archive, str(path))["verification"]
+    assert (verification["gaps"], verification["bars_missing"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1704067319999", "1704067320000", "row 2: close_time is not within 1m of open_time"),
+        ("1704067319999", "1704067260000", "row 2: close_time"),
+        ("1704067319999", "x", "row 2: close_time must be a whole number; got 'x'"),
+        (",851.0,5", ",8510,5", "row 2: quote_volume over volume is no price from low to high"),
+        (",851.0,5", ",-851.0,5", "row 2: quote_volume must be a decimal"),
+        (",20,1704", ",200,1704", "row 2: quote_volume over volume"),
+        (",5,20,", ",0,20,", "row 2: count is 0 and volume is not, or the other way"),
+        (",5,20,", ",5,20.1,", "row 2: takers bought more than was traded"),
+        ("20,851.0,0", "20,851.1,0", "row 2: takers bought more than was traded"),
+    ],
+)
+def test_what_klines_tell_twice_must_agree(lake, tmp_path, archive, old, new, message):
+    path = tmp_path / "BTCUSDT-1m-2024-01-01.csv"
+    assert KLINES[1].count(old) == 1
+    path.write_text("\n".join([KLINES[0], KLINES[1].replace(old, new), KLINES[2]]) + "\n")
+    with pytest.raises(DataError, match=message):
+        fetch(lake, archive, str(path))
+    assert not lake.root.exists()
+
+
+def test_an_aggregate_of_trades_that_end_before_they_begin_is_refused(lake, tmp_path, archive):
+    path = tmp_path / "BTCUSDT-aggTrades-2024-01-01.csv"
+    path.write_text(agg_trades("2024-01-01", 7).replace("8,42.51,2.00000000,8,8,", "8,42.51,2.00000000,8,7,"))
+    with pytest.raises(DataError, match="row 2: the first trade comes after the last"):
+        fetch(lake, archive, str(path))
 
 
 GOOD = ["1,42.5,1,42.5,1704067200000,True,True", "2,42.6,1,42.6,1704067200000,False,True"]
@@ -279,7 +333,7 @@ def test_real_klines_against_the_file(lake, shared_data):
     answer = fetch_tables("binance", [str(path)], lake=lake, config=CONFIG)
     (table,) = answer["tables"]
     assert (table["schema"], table["symbol"], table["part"], table["rows"]) == ("Bars", "ADABTC", "1m", 1440)
-    assert answer["verification"]["gaps"] == 0 and answer["repairs"] == []
+    assert answer["verification"]["gaps"] == answer["verification"]["bars_missing"] == 0 and answer["repairs"] == []
     bars = load_bars("ADABTC", lake=lake, interval="1m")
     assert (bars.instrument.tick_size, bars.instrument.lot_size, bars.instrument.currency) == (1e-8, 0.1, "BTC")
     with zipfile.ZipFile(path) as archive:

@@ -13,7 +13,6 @@ import pytest
 
 from difffinance.calibration.order_flow import market_orders
 from difffinance.config import DataConfig
-from difffinance.data import lines
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.loading import load_book, load_quotes, load_trades
 from difffinance.data.store import Lake, read_metadata
@@ -93,6 +92,14 @@ def test_small_capture(lake, tmp_path):
     assert (verification["updates"], verification["gaps"], verification["snapshots"]) == (3, 0, 1)
     assert verification["best_quotes_exact"] == 1.0 and verification["traded_then_gone"] == 1.0
     assert answer["repairs"] == [{"rule": "update outside a snapshot's reach dropped", "rows": 1}]
+
+
+def test_trades_sent_twice_count_once_and_numbers_that_are_missing_are_told(lake, tmp_path):
+    again = [*DAY, DAY[3], DAY[7], trade(6, 350, "101.00", "1.0", False)]
+    answer = fetch(lake, tmp_path, again)
+    assert load_trades("BTCUSDT", lake=lake)["seq"].to_list() == [1, 2, 3, 6]
+    assert {"rule": "trade sent twice dropped", "rows": 2} in answer["repairs"]
+    assert (answer["verification"]["trade_ids_missing"], answer["verification"]["prints"]) == (2, 4)
 
 
 def test_a_sweep_is_one_market_order(lake, tmp_path):
@@ -216,12 +223,12 @@ def test_what_no_book_can_be_made_of(lake, tmp_path):
     assert fetch(lake, tmp_path, DAY, symbol="MINE")["tables"][0]["symbol"] == "MINE"
 
 
-def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch):
+def test_blocks_give_what_the_whole_gives(tmp_path, blocks_of):
     """Blocks of one line, of a few, and the whole file. A lost update makes a gap, a snapshot ends it."""
     again = [diff(200, 201, 900, [("98.00", "1")]), snapshot(201), diff(202, 203, 1000, [("99.00", "7")])]
     found = []
     for block in (1, 700, 1 << 22):
-        monkeypatch.setattr(lines, "BLOCK", block)
+        blocks_of(block)
         lake = Lake(tmp_path / str(block))
         answer = fetch(lake, tmp_path, [*DAY, *again])
         del answer["verification"]["messages_per_second"]

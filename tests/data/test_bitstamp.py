@@ -124,7 +124,7 @@ def test_order_that_would_cross_is_not_shown(lake, tmp_path):
     assert (dead["crossed_states"], dead["stale_orders_removed"]) == (0, 1)
 
 
-def test_pieces_of_any_size_give_the_same(tmp_path, monkeypatch):
+def test_pieces_of_any_size_give_the_same(tmp_path, blocks_of):
     """Sweeps, a partner told late, orders of before the file and dead ones, over five minutes."""
     day = [*QUIET, line(5, 50, "99.00", 7, "changed", "bid"), line(6, 60, "99.50", 0, "deleted", "bid")]
     day += [line(30, 61, "98.00", 2, "created", "ask"), line(30, 62, "98.00", 0, "deleted", "ask"), *SWEEP]
@@ -140,8 +140,7 @@ def test_pieces_of_any_size_give_the_same(tmp_path, monkeypatch):
         ]
     found = []
     for block in (1, 700, 1 << 22):
-        monkeypatch.setattr("difffinance.data.lines.BLOCK", block)
-        monkeypatch.setattr("difffinance.data.archives._PIECE", max(block, 100))
+        blocks_of(block)
         answer = fetch(Lake(tmp_path / str(block)), tmp_path, *day)
         del answer["verification"]["messages_per_second"]
         tables = {t["schema"]: pl.read_parquet(t["path"]).rows() for t in answer["tables"]}

@@ -125,7 +125,7 @@ def tables(lake, answer) -> dict[str, pl.DataFrame]:
     return {f"{t['schema']} {t['symbol']}": pl.read_parquet(t["path"]) for t in answer["tables"]}
 
 
-def test_pieces_of_any_size_give_the_same(lake, tmp_path, monkeypatch):
+def test_pieces_of_any_size_give_the_same(lake, tmp_path, blocks_of):
     """Two products, a reconnection that repeats a trade and skips one, tickers early and late, in blocks of a line."""
     other = [("bid", "9", "1"), ("offer", "10", "1")]
     capture = [
@@ -146,8 +146,7 @@ def test_pieces_of_any_size_give_the_same(lake, tmp_path, monkeypatch):
     assert whole["verification"]["gaps"] == 4  # after the first ticker and before 30, for each product
     assert whole["verification"]["products"]["BTC-USD"]["trade_ids_missing"] == 1
     assert {"rule": "trade sent twice dropped", "rows": 1} in whole["repairs"]
-    monkeypatch.setattr("difffinance.data.lines.BLOCK", 1)
-    monkeypatch.setattr("difffinance.data.archives._PIECE", 300)
+    blocks_of(300)
     again = fetch(lake, tmp_path, *capture)
     for answer in (whole, again):
         answer["verification"].pop("messages_per_second")

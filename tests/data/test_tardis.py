@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from difffinance.config import DataConfig
-from difffinance.data import lines
+from difffinance.data.connectors.tardis_files import TradesOnce
 from difffinance.data.fetching import fetch_tables
 from difffinance.data.loading import load_book
 from difffinance.data.store import Lake, read_metadata
@@ -69,6 +69,29 @@ def test_incremental_book_with_its_trades(lake, tmp_path):
         fetch(lake, tmp_path, trades, BOOK + "".join(DAY))
 
 
+def test_trades_sent_twice_count_once(lake, tmp_path, blocks_of, monkeypatch):
+    """After a reconnection venues send the last trades again; the same number with other words is another trade."""
+    prints = [trade(k, "buy", "100", "3") for k in range(40)]
+    late = prints[7].replace(f"{T0 + 12},a7", f"{T0 + 44},a7")  # received again after the last
+    other = prints[9].replace(f"{T0 + 14},a9", f"{T0 + 44},a9").replace(",100,3", ",100,4")
+    blank = trade(39, "buy", "100", "3").replace(",a39,", ",,")
+    text = TRADES + "".join([*prints, late, prints[39], other, blank, blank])
+    answers = []
+    for block in (1 << 20, 500):
+        blocks_of(block)
+        answers.append(fetch(lake, tmp_path, text))
+        assert pl.read_parquet(answers[-1]["tables"][0]["path"])["quantity"].to_list() == [3.0] * 40 + [4.0, 3.0, 3.0]
+        assert {"rule": "trade sent twice dropped", "rows": 2} in answers[-1]["repairs"]
+    monkeypatch.setattr(TradesOnce, "WINDOW", 33)
+    assert {"rule": "trade sent twice dropped", "rows": 2} in fetch(lake, tmp_path, text)["repairs"]
+    monkeypatch.setattr(TradesOnce, "WINDOW", 32)  # one trade more lies between
+    assert {"rule": "trade sent twice dropped", "rows": 1} in fetch(lake, tmp_path, text)["repairs"]
+    book = BOOK + "".join(DAY)
+    hit = trade(25, "buy", "100", "1")
+    answer = fetch(lake, tmp_path, book, TRADES + hit + hit)
+    assert (answer["verification"]["prints"], len(rows(lake))) == (1, 5)
+
+
 def test_snapshot_file_is_the_incremental_file_seen_from_above(lake, tmp_path):
     """One random book written in both forms: the same rows of Depth."""
     rng, levels = np.random.default_rng(3), 3
@@ -98,12 +121,12 @@ def test_snapshot_file_is_the_incremental_file_seen_from_above(lake, tmp_path):
     assert both.select(columns).rows() == both.select(f"{c}_ours" for c in columns).rows()
 
 
-def test_blocks_give_what_the_whole_gives(tmp_path, monkeypatch):
+def test_blocks_give_what_the_whole_gives(tmp_path, blocks_of):
     """Blocks of one row, of a few, and the whole file; the snapshot and the last message lie across blocks."""
     trades = TRADES + trade(15, "buy", "100", "1") + trade(25, "buy", "100", "2") + trade(26, "unknown", "100", "1")
     found = []
     for block in (1, 200, 1 << 22):
-        monkeypatch.setattr(lines, "BLOCK", block)
+        blocks_of(block)
         answer = fetch(Lake(tmp_path / str(block)), tmp_path, BOOK + "".join(DAY), trades)
         del answer["verification"]["messages_per_second"]
         tables = {t["schema"]: pl.read_parquet(t["path"]).rows() for t in answer["tables"]}
@@ -198,10 +221,10 @@ def test_real_files_number_by_number(lake, shared_data):
     assert (first["ask_price_ticks_1"], first["ask_quantity_1"], first["bid_price_ticks_1"]) == (12843, 18640.0, None)
 
 
-def test_trades_without_numbers_are_taken_and_a_bad_row_is_named_by_its_line(lake, tmp_path, monkeypatch):
+def test_trades_without_numbers_are_taken_and_a_bad_row_is_named_by_its_line(lake, tmp_path, blocks_of):
     prints = [trade(k, "buy", "100", "2").replace(f",a{k},", ",,") for k in range(60)]
     assert fetch(lake, tmp_path, TRADES + "".join(prints))["tables"][0]["rows"] == 60
-    monkeypatch.setattr(lines, "BLOCK", 500)  # rows are counted through the file, not in a block
+    blocks_of(500)  # rows are counted through the file, not in a block
     for bad, match in ((",100,0\n", "row 42: .*quantity is positive"), (",0,2\n", "row 42: .*price is positive"),
                        (",100\n", "row 42: has 6 values"), (",100,\x00\n", "row 42: holds zero bytes")):  # fmt: skip
         spoiled = [*prints[:40], prints[40].replace(",100,2\n", bad), *prints[41:]]

@@ -8,7 +8,8 @@
 Kinds: klines (Bars), aggTrades and trades (Trades), bookTicker (Quotes; futures only). Every downloaded day is held
 against the SHA-256 of its `.CHECKSUM` file and against the size that the server declares, and stays in the lake under
 raw/binance; a day that lies there with its checksum is not asked for again. USD-M names carry `.UM`, so that they and
-spot never mix. Archive times are milliseconds, for spot since 2025 microseconds.
+spot never mix. Archive times are milliseconds, for spot since 2025 microseconds. Ids and bars that are missing inside
+are counted: `gaps` places, `trade_ids_missing` or `bars_missing` there. A kline that contradicts itself is refused.
 """
 
 import hashlib
@@ -41,10 +42,9 @@ USAGE = "difffinance fetch binance SYMBOL --kind aggTrades --start D --end D, or
 INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
 MARKETS = {"": ("spot", ""), "um/": ("futures/um", ".UM")}
 _KLINES = "open_time open high low close volume close_time quote_volume count taker_volume taker_quote_volume ignore"
+_PAID = ("quote_volume", "taker_volume", "taker_quote_volume")
 LAYOUTS = {
-    "klines": CsvLayout(
-        tuple(_KLINES.split()), ("open", "high", "low", "close", "volume"), ("open_time", "close_time", "count")
-    ),
+    "klines": CsvLayout(tuple(_KLINES.split()), (*VALUES, *_PAID), ("open_time", "close_time", "count")),
     "aggTrades": CsvLayout(
         ("id", "price", "quantity", "first", "last", "time", "buyer_is_maker", "best_match"),
         ("price", "quantity"),
@@ -63,8 +63,8 @@ LAYOUTS = {
         ("id", "time"),
     ),
 }
-_UNUSED = ("close_time", "count", "ignore", "first", "last", "best_match", "event_time", "quote_volume",
-           "taker_volume", "taker_quote_volume", "quote_quantity")  # fmt: skip
+_UNUSED = ("ignore", "best_match", "event_time", "quote_quantity")
+_SIZES = ("quantity", "bid_quantity", "ask_quantity", "volume")
 _NAME = re.compile(
     r"(?P<symbol>[A-Z0-9_]+)-(?P<kind>aggTrades|trades|bookTicker|\d+[smhdw])-(?P<date>\d{4}-\d\d(-\d\d)?)\.(zip|csv)"
 )
@@ -231,14 +231,25 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
     """Return the table of one or more files of the same kind, in order of time."""
     layout, limit = LAYOUTS[kind], request.config.max_archive_bytes
     files = [read_csv(path, layout, limit=limit, drop=_UNUSED) for path in paths]
-    sizes = [c for c in layout.decimals if "quantity" in c or c == "volume"]
+    sizes = [c for c in layout.decimals if c in _SIZES]
+    prices = [c for c in layout.decimals if c not in (*_SIZES, *_PAID)]
     steps = {
-        "tick_size": _step([c for c in layout.decimals if c not in sizes], files, paths, request.config.tick_size),
+        "tick_size": _step(prices, files, paths, request.config.tick_size),
         "lot_size": _step(sizes, files, paths, request.config.lot_size),
     }
     frames = [_typed(table, kind, path.name) for table, path in zip(files, paths, strict=True)]
+    tolerance, repairs = request.config.range_tolerance, dict[str, int]()
+    for own, path in zip(frames, paths, strict=True):
+        _refuse_contradictions(own, kind, name, tolerance, path.name)
     frame = pl.concat(frames)
-    gaps = _check_order(frame, kind, paths, [own.height for own in frames])
+    _check_order(frame, kind, paths, [own.height for own in frames])
+    verification = {
+        "one_step_exact": None,  # no order book
+        "resync_exact": None,
+        "messages": frame.height,
+        "messages_per_second": None,
+        **_missing(frame, kind, name),
+    }
     metadata = {
         **{name: float(step) for name, step in steps.items()},
         "currency": binance_depth.quote_currency(symbol),
@@ -248,10 +259,10 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
         "volume_base": "Binance USD-M futures" if symbol.endswith(".UM") else "Binance spot",
         "raw_sha256": {path.name: sha256_of(path) for path in paths},
         "repairs": {},
+        "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
     }
     first, last = (str(day) for day in frame["ts"].dt.date().gather([0, -1]))
     part = first if first == last else f"{first}_{last}"
-    tolerance, repairs = request.config.range_tolerance, dict[str, int]()
     if kind == "klines":
         cleaned = [
             clean_bars(
@@ -265,13 +276,6 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
         schema = QUOTES if kind == "bookTicker" else TRADES
         checked = [_checked(own, schema, symbol, path.name) for own, path in zip(frames, paths, strict=True)]
         table = Table(schema, symbol, pl.concat(checked), metadata, part)
-    verification = {
-        "one_step_exact": None,  # no order book
-        "resync_exact": None,
-        "messages": frame.height,
-        "messages_per_second": None,
-        "gaps": gaps,
-    }
     return Fetched((table,), repairs, verification, raw_files=tuple(paths))
 
 
@@ -293,12 +297,19 @@ def _step(columns: list[str], files: list[CsvTable], paths: list[Path], given: D
 
 
 def _typed(table: CsvTable, kind: str, file: str) -> pl.DataFrame:
-    """Return a file's rows as floats and times, with `seq` (the venue's id) and `side` where there are any."""
+    """Return a file's rows as floats and times, with `seq` (the venue's id) and `side` where there are any.
+
+    What is only held against it comes too: a kline's `end` and `count`, an aggregate's `first` and `last`.
+    """
     frame = table.frame
     numbers = [pl.Series(name, scaled.as_floats()) for name, scaled in table.decimals.items()]
     columns = [frame["row"], utc_times(frame["open_time" if kind == "klines" else "time"], table.rows, file), *numbers]
-    if kind != "klines":
+    if kind == "klines":
+        columns += [utc_times(frame["close_time"], table.rows, file).alias("end"), frame["count"]]
+    else:
         columns.append(frame["id"].alias("seq"))
+    if kind == "aggTrades":
+        columns += [frame["first"], frame["last"]]
     if kind in ("aggTrades", "trades"):
         maker = frame["buyer_is_maker"].str.to_lowercase()
         bad = (~maker.is_in(["true", "false"])).arg_true()
@@ -310,8 +321,37 @@ def _typed(table: CsvTable, kind: str, file: str) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _check_order(frame: pl.DataFrame, kind: str, paths: list[Path], heights: list[int]) -> int:
-    """Return how many ids (or bars) are missing inside; refuse times and ids that do not rise."""
+def _refuse_contradictions(frame: pl.DataFrame, kind: str, name: str, tolerance: float, file: str) -> None:
+    """Refuse the first row that contradicts itself in columns that make no table.
+
+    Known in the archive and taken: bars that an outage cut short, and numbers of futures' trades that are in no
+    aggregate. A bar's mean price may lie as far outside low..high as its open and close may.
+    """
+    bad: dict[str, pl.Expr] = {}
+    if kind == "aggTrades":
+        bad["the first trade comes after the last"] = pl.col("first") > pl.col("last")
+    if kind == "klines":
+        ts, end, volume, paid, count = (pl.col(c) for c in ("ts", "end", "volume", "quote_volume", "count"))
+        rounding = count * 1e-8  # of every trade's value
+        least, most = pl.col("low") * volume * (1 - tolerance), pl.col("high") * volume * (1 + tolerance)
+        bad[f"close_time is not within {name} of open_time"] = (end <= ts) | (end >= ts.dt.offset_by(name))
+        bad["quote_volume over volume is no price from low to high"] = ~paid.is_between(
+            least - rounding, most + rounding
+        )
+        bad["count is 0 and volume is not, or the other way round"] = (count == 0) != (volume == 0)
+        bad["takers bought more than was traded"] = (pl.col("taker_volume") > volume) | (
+            pl.col("taker_quote_volume") > paid
+        )
+    for what, expression in bad.items():
+        found = frame.filter(expression)
+        if found.height:
+            row = found.row(0, named=True)
+            given = ", ".join(f"{key}={value}" for key, value in row.items() if key != "row")
+            raise DataError(f"{what}. Given: {given}. Download the file again.", file=file, row=row["row"])
+
+
+def _check_order(frame: pl.DataFrame, kind: str, paths: list[Path], heights: list[int]) -> None:
+    """Refuse times and ids that do not rise."""
     keys = ["ts"] if kind == "klines" else ["ts", "seq"]
     for key in keys:
         step = frame[key].cast(pl.Int64).diff()
@@ -323,6 +363,19 @@ def _check_order(frame: pl.DataFrame, kind: str, paths: list[Path], heights: lis
                 file=paths[int(np.searchsorted(np.cumsum(heights), row, side="right"))].name,
                 row=int(frame["row"][row]),
             )
-    if kind == "bookTicker" or frame.height < 2:
-        return 0  # its ids count every change of the book, not only those of the best quotes
-    return int(((step // step.min()) - 1).sum()) if kind == "klines" else int((step - 1).sum())
+
+
+def _missing(frame: pl.DataFrame, kind: str, name: str) -> dict[str, int]:
+    """Return in how many places ids or bars are missing, and how many; quotes' ids count every change of the book."""
+    if kind == "bookTicker":
+        return {}
+    key = "ts" if kind == "klines" else "seq"
+    steps = frame[key].cast(pl.Int64).diff().drop_nulls().to_numpy()
+    if kind == "klines":
+        first = frame["ts"].head(1)
+        steps //= int((first.dt.offset_by(name) - first).cast(pl.Int64)[0])
+    skipped = np.maximum(steps - 1, 0)
+    return {
+        "gaps": int((skipped > 0).sum()),
+        "bars_missing" if kind == "klines" else "trade_ids_missing": int(skipped.sum()),
+    }

@@ -10,6 +10,7 @@ counted. Nothing is bridged.
 Times are the venue's: transaction time T where the message has one, else event time E. Updates are batched (every
 100 ms on spot), trades are not: a trade goes before the first update of its time or later. `bookTicker` is a stream of
 its own; it becomes `Quotes`, and the book after every update is held against the quote at the same update id.
+A trade that was sent twice counts once, by its id; ids that are missing are counted.
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from difffinance.data.connectors.binance_chain import Chain
 from difffinance.data.connectors.binance_messages import SHAPES, Capture, read_capture
 from difffinance.data.decimals import StepFinder, count_steps
 from difffinance.data.level2 import SNAPSHOT, UPDATE
-from difffinance.data.level2_messages import Merger, Messages, Rising, of_levels, of_trades
+from difffinance.data.level2_messages import Merger, Messages, Rising, TradeNumbers, of_levels, of_trades
 from difffinance.data.level2_tables import (
     BestQuotes,
     Grid,
@@ -155,6 +156,7 @@ class _Import:
         self._chain = Chain(survey.snapshots, survey.futures)
         self._merger, self._best = Merger(), BestQuotes(survey.heights["bookTicker"])
         self._trade_times, self._quote_times, self._quotes_seen, self._ticker_id = Rising(), Rising(), 0, 0
+        self._numbers = TradeNumbers()
         self._lead = survey.lead()
         self._waiting: list[tuple[Capture, Messages]] = []  # until the day is known
 
@@ -192,8 +194,9 @@ class _Import:
 
     def _write(self, piece: Capture, book: Messages) -> None:
         """Write trades and quotes, and what of the book is ready."""
-        trade, rows = piece.tables["trade"], piece.tables["trade"]["row"].to_numpy()
-        price, quantity = piece.prices["p"], piece.prices["q"]
+        order = self._numbers(piece.tables["trade"]["t"].to_numpy())
+        trade = piece.tables["trade"][order]
+        rows, price, quantity = trade["row"].to_numpy(), piece.prices["p"].take(order), piece.prices["q"].take(order)
         ts, maker = trade["T"].to_numpy() * 1_000_000, trade["m"].to_numpy()  # the buyer is the maker: a bid was hit
         frame = trades_table(
             self.symbol,
@@ -252,6 +255,7 @@ class _Import:
         return {
             **self._writer.verification(),
             "messages": lines,
+            "trade_ids_missing": self._numbers.missing,
             "best_quotes_compared": compared,
             "best_quotes_exact": agreed / compared if compared else None,
         }
@@ -261,6 +265,7 @@ class _Import:
         return self._writer.repairs() | {
             "update outside a snapshot's reach dropped": self._chain.dropped,
             "message sent twice dropped": self._chain.duplicates,
+            "trade sent twice dropped": self._numbers.again,
             "quote's time raised to that of the quote before": self._quote_times.raised,
             "trade's time raised to that of the trade before": self._trade_times.raised,
         }

@@ -23,7 +23,7 @@ from difffinance.data.connectors.base import Fetched, Request, Table, add_repair
 from difffinance.data.connectors.coinbase_records import Capture, read_capture
 from difffinance.data.decimals import Scaled, StepFinder, count_steps, read_decimals
 from difffinance.data.level2 import GAP, SNAPSHOT, UPDATE
-from difffinance.data.level2_messages import Merger, Messages, Rising, nothing, of_levels, of_trades
+from difffinance.data.level2_messages import Merger, Messages, Rising, TradeNumbers, nothing, of_levels, of_trades
 from difffinance.data.level2_tables import Grid, LevelWriter, Tables, load_kernels, quotes_table, trades_table
 from difffinance.data.store import check_symbol, sha256_of
 from difffinance.errors import DataError, InputError
@@ -180,8 +180,7 @@ class _Import:
         self.writer = LevelWriter(self.tables, self.grid, file)
         self._merger, self._seen = Merger(), TickersSeen()
         self._trade_times, self._quote_times = Rising(), Rising()
-        self._quotes = self._again = self._missing = 0
-        self._last_id: int | None = None
+        self._quotes, self._numbers = 0, TradeNumbers()
         self._last_ts: int | None = None  # of the last message of the book
         self._early = 0  # gaps before the first message of the book
 
@@ -240,20 +239,15 @@ class _Import:
             raise DataError(
                 f"a trade needs side BUY or SELL and a whole trade_id; got {given}.", file=self.file, row=bad["row"][0]
             )
-        ids, order = np.unique(trades["trade_id"].cast(pl.Int64).to_numpy(), return_index=True)
-        if self._last_id is not None:
-            new = ids > self._last_id
-            ids, order = ids[new], order[new]
-        self._again += trades.height - len(ids)
-        if not len(ids):
+        ids = trades["trade_id"].cast(pl.Int64).to_numpy()
+        order = self._numbers(ids)
+        if not len(order):
             return nothing()
-        self._missing += int((np.diff(ids, prepend=ids[0] - 1 if self._last_id is None else self._last_id) - 1).sum())
-        self._last_id = int(ids[-1])
         ts = _nanoseconds(trades["time"], trades["row"], self.file).to_numpy()[order]
         side = np.where((trades["side"] == "SELL").to_numpy(), 1, -1)[order]
-        price, size = (Scaled(items.numbers[c].values[order], items.numbers[c].decimals) for c in ("price", "size"))
+        price, size = (items.numbers[c].take(order) for c in ("price", "size"))
         rows = trades["row"].to_numpy()[order]
-        frame = trades_table(self.product, self._trade_times(ts), ids, price, size, side, self.file, rows)
+        frame = trades_table(self.product, self._trade_times(ts), ids[order], price, size, side, self.file, rows)
         self.tables.append(TRADES, frame)
         ticks = items.steps("market_trades", "price", self.grid.tick)[order]
         lots = items.steps("market_trades", "size", self.grid.lot)[order]
@@ -280,7 +274,7 @@ class _Import:
         self._replay(self._merger.rest())
         return {
             **self.writer.verification(),
-            "trade_ids_missing": self._missing,
+            "trade_ids_missing": self._numbers.missing,
             "best_quotes_seen": self._seen.fraction(),
         }
 
@@ -289,7 +283,7 @@ class _Import:
         return self.writer.repairs() | {
             "quote's time raised to that of the quote before": self._quote_times.raised,
             "trade's time raised to that of the trade before": self._trade_times.raised,
-            "trade sent twice dropped": self._again,
+            "trade sent twice dropped": self._numbers.again,
         }
 
     def finished(self, digest: str) -> list[Table]:

@@ -12,6 +12,9 @@ or `YYYYMMDD HH:MM` in daily and hour files.
                   Quotes at the closes
     hour, daily   time, open, high, low, close, volume                        -> Bars
 
+Ticks have no ids, and one trade in twenty of a real day repeats another in all columns: an order met several of one
+size. Lines that repeat are therefore trades, every one of them.
+
 Where `factor_files/symbol.csv` lies beside the resolutions, daily bars come adjusted for splits, `adjusted` ones for
 dividends too, and `raw` ones as traded; `map_files` tell which ticker the company had when.
 """

@@ -9,7 +9,8 @@ A trades file may be named after an incremental file of the same instrument: its
 an incremental file that share a local time and are all of a snapshot, or all not, are one message; a snapshot begins
 the book anew, levels before the first one are dropped and counted. Times are the venue's (`timestamp`, microseconds);
 rows stay in the order in which they were received (`local_timestamp`), and a file in another order is refused. Files
-are read twice, block by block: memory does not grow with their length. The `side` of a trade is the aggressor's.
+are read twice, block by block: memory does not grow with their length. The `side` of a trade is the aggressor's. Trades
+that were sent again are dropped and counted, by their ids; trades without ids are all kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from difffinance.data.connectors.base import Fetched, Request
-from difffinance.data.connectors.tardis_files import File, Piece, Survey, open_file
+from difffinance.data.connectors.tardis_files import File, Piece, Survey, TradesOnce, open_file
 from difffinance.data.level2 import SNAPSHOT, UPDATE
 from difffinance.data.level2_messages import Merger, Messages, Rising, nothing, of_levels, of_trades
 from difffinance.data.level2_tables import (
@@ -100,14 +101,20 @@ class _Rows:
         self.symbol, self.grid, self.levels, self.request = symbol, grid, levels, request
         self._trade_times, self._quote_times, self._depth_times = Rising(), Rising(), Rising()
         self._empty_quotes = self._rows = 0
+        self._once = TradesOnce()
 
     def begin(self, ts: int) -> None:
         """Open the tables of the day of this time."""
         self.tables = Tables(self.request, self.symbol, str(np.datetime64(ts, "ns").astype("datetime64[D]")))
 
+    def pieces(self, file: File) -> Iterator[Piece]:
+        """Yield the rows of a file that count."""
+        return self._once.pieces(file) if file.kind == "trades" else file.pieces()
+
     def repairs(self) -> dict[str, int]:
         """Return what was repaired."""
         return {
+            "trade sent twice dropped": self._once.again,
             "quote with an empty side dropped": self._empty_quotes,
             "quote's time raised to that of the quote before": self._quote_times.raised,
             "trade's time raised to that of the trade before": self._trade_times.raised,
@@ -171,7 +178,7 @@ class _ByPiece:
 
     def run(self) -> None:
         """Read the file once more and write its rows."""
-        for number, piece in enumerate(self.file.pieces()):
+        for number, piece in enumerate(self.rows.pieces(self.file)):
             if number == 0:
                 self.rows.begin(int(piece.ts[0]))
             self.write(self.rows, piece)
@@ -230,7 +237,7 @@ class _Incremental:
             yield messages
 
     def _trades(self) -> Iterator[Messages]:
-        for piece in self.files[1].pieces() if len(self.files) == 2 else ():
+        for piece in self.rows.pieces(self.files[1]) if len(self.files) == 2 else ():
             self.rows.write_trades(piece)
             signs = piece.signs()
             signed = np.flatnonzero(signs)

@@ -16,6 +16,7 @@ from difffinance.records import Array
 
 _KEY = ("exchange", "symbol", "timestamp", "local_timestamp")
 _WHOLE = ("timestamp", "local_timestamp")
+NO_ID = "0"  # what a blank is read as
 LAYOUTS = {
     "trades": CsvLayout(  # some venues number no trades
         (*_KEY, "id", "side", "price", "amount"), ("price", "amount"), _WHOLE, header=True, blank=("id",)
@@ -67,6 +68,39 @@ class Piece:
         """Return the aggressor's side of trades."""
         side = self.only("side", ("buy", "sell", "unknown"))
         return (side == "buy").cast(pl.Int64).to_numpy() - (side == "sell").cast(pl.Int64).to_numpy()
+
+
+class TradesOnce:
+    """Trades without those that were sent again, which venues do after a reconnection.
+
+    A repeated trade has id, time, side, price and amount of one among the `WINDOW` before it; tardis.dev's own client
+    looks back 500. Where a venue gives no ids, a repeated line may be another trade, and is kept.
+    """
+
+    WINDOW = 1000
+
+    def __init__(self) -> None:
+        self.again = 0
+        self._before: list[pl.DataFrame] = []
+
+    def pieces(self, file: "File") -> Iterator[Piece]:
+        """Yield the file's rows without those sent again."""
+        for piece in file.pieces():
+            new = np.flatnonzero(~self._sent_before(piece.table))
+            self.again += len(piece.table.rows) - len(new)
+            if len(new):
+                decimals = {name: numbers.take(new) for name, numbers in piece.table.decimals.items()}
+                yield Piece(piece.file, CsvTable(piece.table.frame[new], decimals))
+
+    def _sent_before(self, table: CsvTable) -> Array:
+        numbers = {name: table.decimals[name].as_floats() for name in ("price", "amount")}
+        told = table.frame.select("id", "timestamp", "side").with_columns(pl.Series(n, v) for n, v in numbers.items())
+        rows = pl.concat([*self._before, told])
+        self._before = [rows.tail(self.WINDOW)]
+        back = pl.col("row").cast(pl.Int64).diff().over(told.columns)
+        near = (pl.col("id") != NO_ID) & (back <= self.WINDOW).fill_null(False)
+        again = rows.with_row_index("row").select(near).to_series()
+        return again.tail(told.height).to_numpy()
 
 
 @dataclass(frozen=True)
