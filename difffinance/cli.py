@@ -36,13 +36,7 @@ class Session:
     """What every verb needs: the words that are not overrides, the configuration, the lake, and a voice."""
 
     def __init__(
-        self,
-        what: list[str] | None,
-        preset: str,
-        lake: Path | None,
-        seed: int | None,
-        as_json: bool,
-        quiet: bool,
+        self, what: list[str] | None, preset: str, lake: Path | None, seed: int | None, as_json: bool, quiet: bool
     ) -> None:
         from difffinance.config import load_config
         from difffinance.data.store import Lake
@@ -70,12 +64,7 @@ class Session:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-            )
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
         if stage not in self._tasks:
@@ -112,6 +101,14 @@ def _one_word(session: Session, verb: str, default: str | None = None) -> str:
         given = " ".join(session.words) or "nothing"
         raise InputError(f"{verb} takes one SYMBOL; got {given}. Try: difffinance {verb} SPX.")
     return session.words[0]
+
+
+def _no_word(session: Session, verb: str) -> None:
+    from difffinance.errors import InputError
+
+    if session.words:
+        given = " ".join(session.words)
+        raise InputError(f"{verb} takes no words but path.to.field=value; got {given}. Try: difffinance {verb} --help.")
 
 
 @app.command()
@@ -248,7 +245,6 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train the diffusion agent on plans for simulated bars."""
-    from difffinance.config import TrainingConfig
     from difffinance.training.agent import train_agent
 
     sizes = {
@@ -258,7 +254,6 @@ def train(
         "num_epochs": num_epochs,
     }
     overrides = [f"training.{name}={value}" for name, value in sizes.items() if value is not None]
-    assert set(sizes) <= set(TrainingConfig.model_fields)
     session = Session([*(what or []), *overrides], preset, lake, seed, as_json, quiet)
     _no_word(session, "train")
     answer = train_agent(
@@ -333,14 +328,6 @@ def report(
         progress=session.progress,
     )
     session.answer(answer, summaries.reported, "")
-
-
-def _no_word(session: Session, verb: str) -> None:
-    from difffinance.errors import InputError
-
-    if session.words:
-        given = " ".join(session.words)
-        raise InputError(f"{verb} takes no words but path.to.field=value; got {given}. Try: difffinance {verb} --help.")
 
 
 def _underscores_to_dashes(arguments: list[str]) -> list[str]:

@@ -64,14 +64,9 @@ class ReferenceBook:
     """Price, display, time. The interface is that of `engine.Book`."""
 
     def __init__(
-        self,
-        *,
-        low: int | None = None,
-        high: int | None = None,
-        self_trade: int = NO_PREVENTION,
-        crowd: int = -1,
+        self, *, low: int | None = None, high: int | None = None, self_trade: int = NO_PREVENTION, crowd: int = -1
     ) -> None:
-        self.low, self.high, self.self_trade, self.crowd = low, high, self_trade, crowd
+        self.low, self.high, self.self_trade, self.crowd = low or 1, high or 1 << 60, self_trade, crowd
         self.phase = CONTINUOUS
         self.seen: list[int] = []  # lowest and highest price admitted
         self.orders: dict[int, Resting] = {}
@@ -180,13 +175,13 @@ class ReferenceBook:
             (self.phase == HALTED, reasons.HALTED),
             (self.phase == AUCTION and kind in (IMMEDIATE, FILL_OR_KILL, POST_ONLY), reasons.NOT_IN_AUCTION),
         ]
-        code = next((code for wrong, code in checks if wrong), reasons.OK)
-        return self._price_refusal(price) if code == reasons.OK and kind != MARKET else code
+        last = reasons.OK if kind == MARKET else self._price_refusal(price)
+        return next((code for wrong, code in checks if wrong), last)
 
     def _price_refusal(self, price: int) -> int:
         if price <= 0:
             return reasons.BAD_PRICE
-        if (self.low is not None and price < self.low) or (self.high is not None and price > self.high):
+        if not self.low <= price <= self.high:
             return reasons.PRICE_LIMIT
         if max([price, *self.seen]) - min([price, *self.seen]) >= MAX_SPAN:
             return reasons.PRICE_SPAN
@@ -325,21 +320,17 @@ class ReferenceBook:
         least = min(map(abs, surplus.values()))
         tied = [p for p in surplus if abs(surplus[p]) == least]
         price = sorted([tied[0], reference, tied[-1]])[1]
-        if least and all(surplus[p] > 0 for p in tied):
-            price = tied[-1]
-        elif least and all(surplus[p] < 0 for p in tied):
-            price = tied[0]
+        if least and len({surplus[p] > 0 for p in tied}) == 1:  # all short of sellers, or all of buyers
+            price = tied[-1] if surplus[tied[0]] > 0 else tied[0]
+        return self._traded_at(price) if volume > 0 and price > 0 else Indication(None, 0, 0)
+
+    def _traded_at(self, price: int) -> Indication:
         demand, supply = self.crossing(price)
-        if volume == 0 or price <= 0:
-            return Indication(None, 0, 0)
         return Indication(price, min(demand, supply), demand - supply)
 
     def uncross(self, reference: int = 0, *, price: int | None = None) -> Indication:
         """Let the auction trade at its price, or at a given one; what is left of market orders is dropped."""
-        answer = self.indicative(reference)
-        if price is not None:
-            demand, supply = self.crossing(price)
-            answer = Indication(price, min(demand, supply), demand - supply)
+        answer = self.indicative(reference) if price is None else self._traded_at(price)
         left = answer.volume
         while left > 0:
             buyer, seller = next(self.priority(1)), next(self.priority(-1))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from difffinance.errors import InputError
 from difffinance.market import engine, reasons
 from difffinance.market.engine import MESSAGE, Book, columns
-from difffinance.market.matching import CANCEL, LIMIT, MARKET, MAX_LOTS, MAX_SPAN
+from difffinance.market.matching import CANCEL, LIMIT, MARKET, MAX_LOTS, MAX_SPAN, REPLACE
 from difffinance.market.reference import ReferenceBook
 
 LOW, HIGH = 90, 110
@@ -152,6 +152,16 @@ def test_a_price_beyond_the_span_is_refused_when_room_is_short_too(kind):
         row = rows([(kind, -1, int(book.top[engine.NEXT]), 2**50, 5, 5, 0)])
         assert book.run(row)[0].tolist() == [reasons.PRICE_SPAN]
     assert book.depth(1)[0, 0].tolist() == [119, 1]
+
+
+@pytest.mark.parametrize("make", [Book, ReferenceBook])
+def test_prices_end_where_their_sums_would_not_fit(make):
+    book, most = make(), 2**60
+    resting = book.limit(-1, most, 1)
+    assert resting.code == reasons.OK and book.best_ask == most
+    stream = rows([(kind, 1, order_id, most + 1, 2, 0, 0) for kind, order_id in ((LIMIT, 7), (REPLACE, 0))])
+    assert book.run(stream)[0].tolist() == [reasons.PRICE_LIMIT] * 2
+    assert book.limit(1, 2**62 - 1, 1).code == reasons.PRICE_LIMIT and book.best_ask == most
 
 
 @pytest.mark.parametrize("make", [Book, ReferenceBook])
