@@ -7,7 +7,7 @@ def fetched(answer: dict[str, Any]) -> str:
     """Say which tables were written, what was repaired, and how the book verified."""
     lines = [f"{answer['source']}: {len(answer['tables'])} tables"]
     for table in answer["tables"]:
-        days = f"{str(table['start'])[:10]} .. {str(table['end'])[:10]}"
+        days = f"{table['start'][:10]} .. {table['end'][:10]}" if table["rows"] else "none in the file"
         mark = "  (synthetic)" if table["synthetic"] else ""
         lines.append(
             f"  {table['schema']:<10} {table['symbol']:<8} {table['rows']:>9,} rows  {days}  {table['path']}{mark}"

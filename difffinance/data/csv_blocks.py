@@ -91,7 +91,8 @@ def _split(block: bytes, names: tuple[str, ...], blank: tuple[str, ...], first: 
     try:
         texts = pl.read_csv(block, has_header=False, schema=dict.fromkeys(names, pl.String), quote_char=None)
         texts = texts.with_columns(pl.col(c).fill_null("0") for c in blank)
-        whole = texts.height == block.count(b"\n") and not any(texts.null_count().row(0))
+        lines, commas = block.count(b"\n"), block.count(b",")  # polars takes a line cut short for one with blanks
+        whole = texts.height == lines and commas == lines * (len(names) - 1) and not any(texts.null_count().row(0))
     except pl.exceptions.PolarsError:
         whole = False
     if whole:

@@ -16,6 +16,7 @@ from difffinance.records import Array
 
 _PLAIN = r"^\d{1,18}(\.\d*)?$"
 _MOST_DIGITS = 18  # of a 64-bit integer
+_DIGITS_ALLOWED = f", all of them within {_MOST_DIGITS} digits"
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def read_decimals(
     refused too.
     """
 
-    def refuse(index: int) -> DataError:
+    def refuse(index: int, also: str = "") -> DataError:
         row = int(rows[index]) if rows is not None else index + first_row
-        allowed = "above 0" if above_zero else "at or above 0"
+        allowed = ("above 0" if above_zero else "at or above 0") + also
         return DataError(f"{what} must be a decimal number {allowed}; got {texts[index]!r}.", file=file, row=row)
 
     if not len(texts):
@@ -70,9 +71,10 @@ def read_decimals(
     decimals = int(parts["fraction"].str.len_bytes().to_numpy().max())
     joined = parts.select(pl.col("whole") + pl.col("fraction").str.pad_end(decimals, "0")).to_series()
     numbers = joined.str.strip_chars_start("0").replace("", "0")
-    long = numbers.str.len_bytes() > _MOST_DIGITS
-    if long.any():
-        raise refuse(int(long.arg_max() or 0))
+    if (numbers.str.len_bytes() > _MOST_DIGITS).any():
+        own = parts.select(pl.col("whole").str.strip_chars_start("0") + pl.col("fraction")).to_series()
+        long = own.str.len_bytes() > _MOST_DIGITS  # or the one whose decimals the others had to take
+        raise refuse(int((long if long.any() else parts["fraction"].str.len_bytes()).arg_max() or 0), _DIGITS_ALLOWED)
     values = numbers.cast(pl.Int64).to_numpy()
     if above_zero and not values.all():
         raise refuse(int(np.argmin(values)))

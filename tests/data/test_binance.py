@@ -215,6 +215,16 @@ def test_missing_bars_are_counted_by_the_interval(lake, tmp_path, archive):
     assert (verification["gaps"], verification["bars_missing"]) == (1, 3)
 
 
+def test_money_of_a_great_day_is_no_matter_of_digits(lake, tmp_path, archive):
+    """Eight decimals of eleven figures are more than 64 bits hold: what bars are held against is read as floats."""
+    path = tmp_path / "BTCUSDT-1d-2021-05-19.csv"
+    path.write_text(
+        "1621382400000,42849.78,43584.9,30000.0,36690.09,354347.243161,1621468799999,13478078953.72538413,4642,"
+        "171000.5,6500000000.12345678,0\n"
+    )
+    assert fetch(lake, archive, str(path))["tables"][0]["rows"] == 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -222,8 +232,10 @@ def test_missing_bars_are_counted_by_the_interval(lake, tmp_path, archive):
         ("1704067319999", "1704067260000", "row 2: close_time"),
         ("1704067319999", "x", "row 2: close_time must be a whole number; got 'x'"),
         (",851.0,5", ",8510,5", "row 2: quote_volume over volume is no price from low to high"),
-        (",851.0,5", ",-851.0,5", "row 2: quote_volume must be a decimal"),
+        (",851.0,5", ",-851.0,5", "row 2: quote_volume over volume"),
         (",20,1704", ",200,1704", "row 2: quote_volume over volume"),
+        (",851.0,5", ",nan,5", "row 2: quote_volume over volume"),
+        (",851.0,5", ",x,5", "row 2: quote_volume must be a number; got 'x'"),
         (",5,20,", ",0,20,", "row 2: count is 0 and volume is not, or the other way"),
         (",5,20,", ",5,20.1,", "row 2: takers bought more than was traded"),
         ("20,851.0,0", "20,851.1,0", "row 2: takers bought more than was traded"),
@@ -314,6 +326,14 @@ def test_hostile_archives(lake, tmp_path, archive):
 def test_wrong_requests(lake, archive, what, options, message):
     with pytest.raises(InputError, match=message):
         fetch_tables("binance", what, lake=lake, config=archive.config, **options)
+
+
+def test_interval_of_a_file_is_in_its_name(lake, tmp_path):
+    path = tmp_path / "BTCUSDT-1m-2024-01-01.csv"
+    path.write_text("\n".join(KLINES))
+    assert fetch_tables("binance", [str(path)], lake=lake, config=CONFIG, interval="1m")["tables"][0]["rows"] == 3
+    with pytest.raises(InputError, match="--interval 5m does not go with"):
+        fetch_tables("binance", [str(path)], lake=lake, config=CONFIG, interval="5m")
 
 
 def test_tick_that_is_given_must_hold(lake, tmp_path):

@@ -35,6 +35,12 @@ def test_no_number_is_refused_with_its_row(text):
         read("1.5", text)
 
 
+@pytest.mark.parametrize("text", ["0.0000000000000000001", "1.1234567890123456789", "1e-19", "9" * 18 + ".5"])
+def test_the_row_with_too_many_digits_is_named_and_not_one_beside_it(text):
+    with pytest.raises(DataError, match=r"row 12: price must be a decimal number .*18 digits"):
+        read("1.5", "61837.25", text, "2")
+
+
 def test_step_is_the_largest_that_holds_all():
     assert find_step(read("61837.50", "61838.00", "0")) == Decimal("0.5")
     assert find_step(read("0.002", "1"), read("0.0055")) == Decimal("0.0005")

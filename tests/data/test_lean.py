@@ -114,6 +114,7 @@ def test_factors_and_map(lake, put):
             "row 7: must quote one side",
         ),
         ("tick/abc/20131007_quote.zip", QUOTES.replace("1006000,40", "1006000,-40"), "row 7: quotes no size"),
+        ("tick/abc/20131007_quote.zip", QUOTES.replace("0,0,1020000", "-5,0,1020000"), "row 3: must quote one side"),
         ("tick/abc/20131007_trade.zip", TRADES.replace(",P", ",\u00e9").encode("latin-1"), "row 1.*not UTF-8"),
         (
             "tick/abc/20131007_trade.zip",

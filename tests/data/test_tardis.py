@@ -173,6 +173,16 @@ def test_trades_out_of_the_order_of_receipt_are_refused(lake, tmp_path):
     assert not lake.root.exists()
 
 
+def test_a_line_cut_short_is_no_line_with_blanks(lake, tmp_path):
+    """Sizes and prices may be blank, as text between commas; what is missing at the end was lost."""
+    names = [f"{s}[{k}].{w}" for k in range(2) for s in ("asks", "bids") for w in ("price", "amount")]
+    header = ",".join(("exchange", "symbol", "timestamp", "local_timestamp", *names)) + "\n"
+    good = [f"x,S,{T0 + k},{T0 + k},11,1,10,1,,,,\n" for k in range(3)]
+    assert fetch(lake, tmp_path, header + "".join(good))["tables"][0]["rows"] == 3
+    with pytest.raises(DataError, match=r"row 3: has 8 values\. Allowed: 12"):
+        fetch(lake, tmp_path, header + good[0] + good[1].replace(",,,,", "") + good[2])
+
+
 def test_wrong_files(lake, tmp_path):
     with pytest.raises(DataError, match="is empty"):
         fetch(lake, tmp_path, "")

@@ -30,6 +30,7 @@ from difffinance.config import DataConfig
 from difffinance.data.bars import VALUES, bars_table, clean_bars
 from difffinance.data.connectors import binance_depth
 from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, one_word
+from difffinance.data.connectors.csv_bars import read_number
 from difffinance.data.csv_blocks import CsvLayout, CsvTable, read_csv, utc_times
 from difffinance.data.decimals import count_steps, find_step
 from difffinance.data.level2_tables import quote_state
@@ -44,7 +45,7 @@ MARKETS = {"": ("spot", ""), "um/": ("futures/um", ".UM")}
 _KLINES = "open_time open high low close volume close_time quote_volume count taker_volume taker_quote_volume ignore"
 _PAID = ("quote_volume", "taker_volume", "taker_quote_volume")
 LAYOUTS = {
-    "klines": CsvLayout(tuple(_KLINES.split()), (*VALUES, *_PAID), ("open_time", "close_time", "count")),
+    "klines": CsvLayout(tuple(_KLINES.split()), VALUES, ("open_time", "close_time", "count")),
     "aggTrades": CsvLayout(
         ("id", "price", "quantity", "first", "last", "time", "buyer_is_maker", "best_match"),
         ("price", "quantity"),
@@ -78,6 +79,8 @@ def fetch(request: Request, *, sleep: Callable[[float], None] = time.sleep) -> F
         _refuse_options(request, "start", "end")
         if match := _NAME.fullmatch(path.name):
             market, kind = _kind(request.options.get("kind"), match["kind"])
+            if request.options.get("interval", "1d") not in ("1d", match["kind"]):
+                _refuse_options(request, "interval")
             symbol = request.options.get("symbol") or match["symbol"] + MARKETS[market][1]
             return _import([path], check_symbol(symbol), kind, match["kind"], request)
         _refuse_options(request, "kind")
@@ -106,7 +109,8 @@ def fetch(request: Request, *, sleep: Callable[[float], None] = time.sleep) -> F
 def _refuse_options(request: Request, *names: str) -> None:
     for name in names:
         if name in request.options:
-            raise InputError(f"--{name} does not go with {request.what[0]}. Use: {USAGE}.")
+            given = f"{name} {request.options[name]}" if name == "interval" else name
+            raise InputError(f"--{given} does not go with {request.what[0]}. Use: {USAGE}.")
 
 
 def _kind(option: str | None, named: str | None = None) -> tuple[str, str]:
@@ -232,7 +236,7 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
     layout, limit = LAYOUTS[kind], request.config.max_archive_bytes
     files = [read_csv(path, layout, limit=limit, drop=_UNUSED) for path in paths]
     sizes = [c for c in layout.decimals if c in _SIZES]
-    prices = [c for c in layout.decimals if c not in (*_SIZES, *_PAID)]
+    prices = [c for c in layout.decimals if c not in _SIZES]
     steps = {
         "tick_size": _step(prices, files, paths, request.config.tick_size),
         "lot_size": _step(sizes, files, paths, request.config.lot_size),
@@ -306,6 +310,7 @@ def _typed(table: CsvTable, kind: str, file: str) -> pl.DataFrame:
     columns = [frame["row"], utc_times(frame["open_time" if kind == "klines" else "time"], table.rows, file), *numbers]
     if kind == "klines":
         columns += [utc_times(frame["close_time"], table.rows, file).alias("end"), frame["count"]]
+        columns += [read_number(frame[c], frame["row"].to_list(), file) for c in _PAID]
     else:
         columns.append(frame["id"].alias("seq"))
     if kind == "aggTrades":

@@ -188,8 +188,8 @@ def _paired() -> pl.Expr:
 
 
 def _quote_ticks(frame: pl.DataFrame, symbol: str, file: str) -> pl.DataFrame:
-    one = (pl.col("bid") > 0).cast(pl.Int8) + (pl.col("ask") > 0).cast(pl.Int8)
-    if len(bad := frame.filter(one != 1)):
+    one = (pl.min_horizontal("bid", "ask") == 0) & (pl.max_horizontal("bid", "ask") > 0)
+    if len(bad := frame.filter(~one)):
         row = bad.row(0, named=True)
         raise DataError(
             f"must quote one side; got bid {row['bid']}, ask {row['ask']} ({len(bad)} rows).", file=file, row=row["row"]
