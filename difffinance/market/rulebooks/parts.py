@@ -5,10 +5,12 @@ prices, fractions are of 1, times are local times of the venue.
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
+from difffinance.errors import InputError
 from difffinance.market.rulebooks.reading import half_up, up, within
 
 CENT = Decimal("0.01")
@@ -268,13 +270,16 @@ class Breaker:
                 return Halt(minutes, number)
         return None
 
-    def number(self, given: object) -> int:
-        """Return the level's number of a fired level given as number, `Halt`, fraction or per cent."""
-        value = Decimal(str(given.level if isinstance(given, Halt) else given))
-        for number, level in enumerate(self.levels, 1):
-            if value in (number, level.fraction, level.fraction * 100):
-                return number
-        raise ValueError(given)
+
+def read_fired(given: Iterable[object], fractions: tuple[Decimal, ...]) -> frozenset[int]:
+    """Return the numbers, from 1, of levels that were reached before; each a number, `Halt`, fraction or per cent."""
+    names = {Decimal(name): n for n, move in enumerate(fractions, 1) for name in (n, move, move * 100)}
+    try:
+        values = [Decimal(str(level.level if isinstance(level, Halt) else level)) for level in given]
+        return frozenset(names[value] for value in values)
+    except (TypeError, KeyError, ArithmeticError):
+        levels = ", ".join(str(n) for n in range(1, len(fractions) + 1))
+        raise InputError(f"fired {given!r} names no levels. Allowed: some of {levels}, in a tuple.") from None
 
 
 @dataclass(frozen=True)

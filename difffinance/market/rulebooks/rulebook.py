@@ -22,6 +22,7 @@ from difffinance.market.rulebooks.parts import (
     PriceCollar,
     Session,
     TickTable,
+    read_fired,
 )
 from difffinance.market.rulebooks.reading import (
     Price,
@@ -84,7 +85,8 @@ class Rulebook:
         days of a registration-system IPO from 1; leave it out for any other stock. `widened` (Tokyo) is True for
         both sides, "lower" or "upper" for one.
         """
-        if listing_day is not None and read_whole(listing_day, "listing_day") < 1:
+        day = None if listing_day is None else read_whole(listing_day, "listing_day")
+        if day == 0:
             raise InputError(f"listing_day {listing_day} is not allowed. Allowed: 1, 2, ... (1 is the first day).")
         if widened not in _WIDENED:
             raise InputError(f"widened {widened!r} is not known. Allowed: False, True, 'lower' or 'upper'.")
@@ -93,7 +95,7 @@ class Rulebook:
                 read_amount(reference, "reference"),
                 None if time is None else read_time(time),
                 None if previous_close is None else read_amount(previous_close, "previous_close"),
-                listing_day,
+                day,
                 widened,
             )
         )
@@ -150,11 +152,7 @@ class Rulebook:
         clock = read_time(time)
         if self.breaker is None:
             return None
-        try:
-            spent = frozenset(self.breaker.number(level) for level in fired)
-        except (ValueError, ArithmeticError):
-            levels = ", ".join(str(n) for n in range(1, len(self.breaker.levels) + 1))
-            raise InputError(f"fired {fired!r} names no level of {self.name}. Allowed: {levels}.") from None
+        spent = read_fired(fired, tuple(level.fraction for level in self.breaker.levels))
         return self.breaker.halt(close, now, clock, spent)
 
     def short_sale_restricted(self, previous_close: Price, low: Price) -> bool:
@@ -167,10 +165,10 @@ class Rulebook:
     ) -> Halt | None:
         """Return the pause of one stock without limits (China) that `last` calls for; `fired` as in `market_halt`."""
         first, now, clock = read_amount(opening, "opening"), read_amount(last, "last"), read_time(time)
-        rule = self.pauses
-        if rule is None or listing_day > rule.days or clock >= dt.time.fromisoformat(rule.latest):
+        rule, day = self.pauses, read_whole(listing_day, "listing_day")
+        if rule is None or day > rule.days or clock >= dt.time.fromisoformat(rule.latest):
             return None
-        spent = {int(str(level.level if isinstance(level, Halt) else level)) for level in fired}
+        spent = read_fired(fired, rule.thresholds)
         for number in range(len(rule.thresholds), max(spent, default=0), -1):
             move = rule.thresholds[number - 1]
             if now >= first * (1 + move) or now <= first * (1 - move):

@@ -7,6 +7,7 @@ from difffinance.errors import InputError
 from difffinance.market.rules import NAMES, get_rulebook
 
 CN = get_rulebook("cn.main", "2024-01-02")
+US = get_rulebook("us.tier1", "2024-01-02")
 
 
 def test_names_and_dates():
@@ -48,7 +49,13 @@ def test_a_venue_without_rules_restricts_nothing():
         (lambda: CN.fees("buy", "10", 10**30), "up to 1,000,000,000,000"),
         (lambda: CN.price_band("1e40"), "up to 1,000,000,000,000"),
         (lambda: CN.sellable(-1, 0), "holding"),
-        (lambda: get_rulebook("us.tier1", "2024-01-02").market_halt("100", "80", "10:00", (5,)), "Allowed: 1, 2, 3"),
+        (lambda: US.market_halt("100", "80", "10:00", (5,)), "Allowed: some of 1, 2, 3"),
+        (lambda: US.market_halt("100", "80", "10:00", 7), "fired 7 .* Allowed: some of 1, 2, 3"),
+        (lambda: US.market_halt("100", "80", "10:00", None), "fired None"),
+        (lambda: CN.stock_pause("10", "13", "10:00", listing_day=1, fired=("x",)), "Allowed: some of 1, 2, in"),
+        (lambda: CN.stock_pause("10", "13", "10:00", listing_day=1, fired=(3,)), "fired"),
+        (lambda: CN.stock_pause("10", "13", "10:00", listing_day="first"), "listing_day 'first'"),
+        (lambda: CN.price_band("10", listing_day="first"), "listing_day 'first'"),
     ],
 )
 def test_bad_input_says_what_is_allowed(call, message):
@@ -58,6 +65,9 @@ def test_bad_input_says_what_is_allowed(call, message):
 
 def test_numbers_come_in_any_decimal_form():
     assert CN.price_band("10.05") == CN.price_band(Decimal("10.05")) == CN.price_band(10.05)
+    assert CN.price_band("10", listing_day="3") == CN.price_band("10", listing_day=3) == (None, None)
+    assert CN.stock_pause("10", "13", "10:00", listing_day="1") == (10, 1)
+    assert CN.stock_pause("10", "16", "10:00", listing_day=1, fired=("0.3",)) == (10, 2)
     assert CN.price_band("10", time=dt.time(10)) == CN.price_band("10", time="10:00")
     assert CN.session("9:30") == CN.session("9:30:00") == CN.session("09:30:00") == "continuous"
     assert CN.fees("sell", 10**12, 10**12).total > 0
