@@ -78,13 +78,13 @@ class FlowConfig(Branch):
     value_lean: Fraction = Field(0.75, description="lean of new limit orders towards the value")
     fundamental_volatility: NotNegative = Field(0.012, description="of the value, fraction per session")
     worth: NotNegative = Field(
-        0.7,
+        1.2,
         description="of a seat's market order of mean size on arrival, sd of the value between market orders",
     )
     worth_fade: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="exponent at which that fades with later market orders: a prior from metaorders"
     )
-    worth_kept: Fraction = Field(0.02, description="part of it that stays for good: a prior from metaorders")
+    worth_kept: Fraction = Field(0.0125, description="part of it that stays for good: a prior from metaorders")
     pull_scale: Positive = Field(0.001, description="gap to the value at which split orders mostly close it, fraction")
     intraday: Annotated[float, Field(ge=0, lt=1)] = Field(0.4, description="depth of the U-shape of activity")
 

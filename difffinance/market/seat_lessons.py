@@ -10,19 +10,23 @@ backed by what comes after them; those of a seat are not, and what was learned f
 where j counts the market orders since then and size is in market orders of mean size. Exponent and kept part are a
 prior from what real metaorders do (Bouchaud et al. 2004; Bershova & Rakhlin 2013; Sato & Kanazawa 2025): one day of
 anonymous messages cannot tell slow decay from permanence. At a constant participation P, that is P / (1 + P) of all
-market orders, the impact of n orders is about `2 * worth * h**2 * sqrt(n * P / (1 + P))` at fade 1/2 (h: below), once
-the participation is known: a square root in size whose prefactor Y grows with `sqrt(P) / (1 + P)`.
+market orders, the impact of n orders is about `2 * worth * h**2 * sqrt(n * P / (1 + P))` at fade 1/2 (h: below), and
+what is kept of it: a square root in size.
 
 It is linear in signed size, and its kernel is a constant plus a sum of exponentials with positive weights, so
 `sum x_i x_j G(|t_i - t_j|) >= 0` for every programme x at any times t: no round trip is paid by it (Gatheral 2010).
 An order counts as the run of small ones that it could have been cut into: cutting it changes nothing.
 
-`worth` is that of one among the background's orders. Where seats trade beside it, more orders share what there is to
-learn: by the square-root law an order moves the price by its part of the whole volume, so the fading part of an order
-is worth `h**2 = sqrt(1 - s)` of that, s the part of seats in the last 256 market orders or so, at most 0.9. Half of
-the factor is applied to the order when it comes, half to the sum when it is read: `h(t) * sum h(t_i) x_i G(t - t_i)`.
-What a programme pays is then `sum y_i y_j G(|t_i - t_j|)` with `y = h x`, which no path of h makes negative, not even
-one that the programme itself brings about by trading more or less.
+`worth` is that of one among the background's orders. Where seats trade beside it the fading part of an order is worth
+`h**2 = sqrt((1 - s) / (1 + s / 0.1))` of that, s the part of seats in the last 2048 market orders or so, at most 0.9.
+By the square-root law an order moves the price by its part of the whole volume, to which seats add: hence 1 - s. And
+the impact of a given size does not depend on how fast it is traded (Toth et al. 2011; Sato & Kanazawa 2025), while the
+sum above grows with `sqrt(s)`: hence the rest, which takes that off where s is large enough to be noticed. An order
+that goes on for long is found out: its later pieces tell less than the first, which keeps impact a root of size, and
+what was taken off comes back when it has ended.
+Half of the factor is applied to the order when it comes, half to the sum when it is read:
+`h(t) * sum h(t_i) x_i G(t - t_i)`. What a programme pays is then `sum y_i y_j G(|t_i - t_j|)` with `y = h x`, which no
+path of h makes negative, not even one that the programme itself brings about by trading more or less.
 """
 
 from functools import cache
@@ -37,8 +41,9 @@ from difffinance.market.settlement import EVENTS
 # Rates of the exponentials per market order, each an eighth of the one before, down to one in 16,384 orders.
 RATES = tuple(2.0 * 8.0**-k for k in range(FADES))
 _RANGE = 10_000.0  # market orders: a day or two
-PACE = 3  # place of the rate at which their pace is forgotten: one in 256 orders
-_MOST = 0.9  # of the share that counts: a block of hundreds of orders at once does not undo its own impact
+PACE = 4  # place of the rate at which their pace is forgotten: one in 2048 orders
+_MOST = 0.9  # of the share that counts: a block of thousands of orders at once does not undo its own impact
+NOTICED = 0.1  # share of seats from which on the impact of a size does not depend on it
 _LOSS = tuple(float(-np.expm1(-rate)) for rate in RATES)  # what one market order takes off each
 
 
@@ -73,7 +78,8 @@ def forget(clock):  # type: ignore[no-untyped-def]
     clock[LOG_VALUE] -= (1.0 - clock[DISCOUNT]) * lost
     if clock[SHARE] > 0.0:
         clock[SHARE] -= clock[SHARE] * _LOSS[PACE]
-        discount = 1.0 - np.sqrt(np.sqrt(1.0 - min(clock[SHARE], _MOST)))
+        share = min(clock[SHARE], _MOST)
+        discount = 1.0 - np.sqrt(np.sqrt((1.0 - share) / (1.0 + share / NOTICED)))
         clock[LOG_VALUE] += (clock[DISCOUNT] - discount) * left
         clock[DISCOUNT] = discount
 

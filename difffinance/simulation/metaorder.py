@@ -6,9 +6,8 @@ from orders is not, and the background's generator is set anew for each
 step, so that what the order shifts in one step does not shift the random numbers of the next. Impact is the log mid
 with less the log mid without, signed by the order, in units of the daily volatility; sizes in units of daily volume.
 Sizes are drawn at one participation P, so duration grows with size: the usual square-root law is
-`I = Y sigma_D (Q / V_D) ** exponent` (Sato & Kanazawa, PRL 135 (2025): 0.489; SCIENCE 2.1). What a value learns from
-seats is linear in their signed orders (`market.seat_lessons`), so Y here grows like `sqrt(P) / (1 + P)`, while real
-metaorders show little of that: a figure of Y belongs to its participation.
+`I = Y sigma_D (Q / V_D) ** exponent` (Sato & Kanazawa, PRL 135 (2025): 0.489; SCIENCE 2.1). Real metaorders show little
+of P; here Y hardly depends on it (`market.seat_lessons`), and the exponent is a little lower at a higher one.
 """
 
 from collections.abc import Sequence

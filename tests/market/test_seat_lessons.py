@@ -10,16 +10,23 @@ from difffinance.market.flow_state import ANSWERED, FADES, FADING, LOG_VALUE, VA
 from difffinance.market.flow_state import UNIT as PLACE
 from difffinance.market.matching import LIMIT, MARKET
 from difffinance.market.rules import session_rules
-from difffinance.market.seat_lessons import RATES, fading_weights, forget, learn_from_seat, lessons
+from difffinance.market.seat_lessons import NOTICED, RATES, fading_weights, forget, learn_from_seat, lessons
 from difffinance.market.settlement import EVENTS
 from difffinance.market.venue import Venue
 
 UNIT, WORTH, FADE, KEPT = 120.0, 1e-4, 0.5, 0.03
+WINDOW = 2048  # market orders over which the part of seats is known
 
 
 @pytest.fixture(scope="module")
 def p():
     return np.concatenate([np.zeros(PLACE), lessons(UNIT, WORTH, FADE, KEPT)])
+
+
+def worth_beside(share):
+    """What an order is worth beside seats that bring that part of all market orders, over what it is worth alone."""
+    share = min(share, 0.9)
+    return math.sqrt((1.0 - share) / (1.0 + share / NOTICED))
 
 
 def learned(p, programme):
@@ -43,7 +50,7 @@ def test_exponentials_add_up_to_the_power_law(exponent):
 def test_what_was_learned_is_the_convolution_with_the_kernel(p):
     """Against the integrals of kernel and share in plain Python, order by order."""
     rng = np.random.default_rng(5)
-    programme = [(rng.choice([-1, 1]), rng.choice([0, 40, 120, 900, 30_000], p=[0.4, 0.2, 0.2, 0.19, 0.01]))
+    programme = [(rng.choice([-1, 1]), rng.choice([0, 40, 120, 900, 900_000], p=[0.4, 0.2, 0.2, 0.19, 0.01]))
                  for _ in range(300)]  # fmt: skip
     weights, at, runs, expected, h = fading_weights(FADE), 0.0, [], [], 1.0
 
@@ -57,8 +64,8 @@ def test_what_was_learned_is_the_convolution_with_the_kernel(p):
             runs.append((sign * h, sign, at, at + size))
         at += size
         if not lots:
-            shares.append(sum(passed(a, b, 1 / 256) for _, _, a, b in runs))
-            h = (1.0 - min(shares[-1], 0.9)) ** 0.25
+            shares.append(sum(passed(a, b, 1 / WINDOW) for _, _, a, b in runs))
+            h = worth_beside(shares[-1]) ** 0.5
         faded = sum(
             s * w / rate * passed(a, b, rate) for s, _, a, b in runs for w, rate in zip(weights, RATES, strict=True)
         )
@@ -75,12 +82,19 @@ def test_cutting_an_order_changes_nothing(p):
 def test_impact_grows_like_a_root_and_relaxes(p):
     """A participation of 1/3: 400 orders among 1200 of the background, then as long again without any."""
     path = learned(p, ([(1, UNIT)] + [(1, 0)] * 3) * 400 + [(1, 0)] * 1200)
-    for orders in (100, 400):  # the closed form that the module states
-        share = 1 - math.exp(-4 * orders / 256)  # of its participation, known by then
-        peak = 2 * WORTH * math.sqrt(orders / 4) * math.sqrt(1 - share / 4) * (1 - KEPT) + WORTH * KEPT * orders
+    for orders in (50, 400):  # the closed form that the module states
+        h2 = worth_beside(0.25 * (1 - math.exp(-4 * orders / WINDOW)))
+        peak = 2 * WORTH * h2 * math.sqrt(orders / 4) * (1 - KEPT) + WORTH * KEPT * orders
         assert path[4 * orders - 1] == pytest.approx(peak, rel=0.1)
-    left = 2 * WORTH / 4 * (math.sqrt(2800) - math.sqrt(1200)) * (1 - KEPT) + WORTH * KEPT * 400
-    assert path[-1] == pytest.approx(left, rel=0.1)
+    growth = math.log(path[1599] / path[199]) / math.log(8)
+    assert 0.4 < growth < 0.6 and 0.5 < path[-1] / path[1599] < 0.8
+
+
+def test_impact_depends_little_on_how_fast_an_order_is_traded(p):
+    """2000 orders at a tenth and at a third of the background's pace: 1.46 apart if only the volume counted."""
+    programmes = [([(1, UNIT)] + [(1, 0)] * n) * 2000 for n in (10, 3)]
+    slow, fast = (learned(p, programme)[-1] - WORTH * KEPT * 2000 for programme in programmes)
+    assert 1.0 < fast / slow < 1.3
 
 
 def test_no_round_trip_is_paid_by_the_value(p):
@@ -112,10 +126,10 @@ def test_nobody_is_paid_for_selling_when_others_have_made_orders_worth_less(othe
 
 
 def test_orders_are_worth_less_where_seats_bring_most_of_them(p):
-    alone, crowd = [(1, 0)] * 2000, [(-1, UNIT), (1, UNIT), (1, 0)] * 2000
+    alone, crowd = [(1, 0)] * 5000, [(-1, UNIT), (1, UNIT), (1, 0)] * 5000
     moved = [learned(p, [*before, (1, 10 * UNIT)])[[-2, -1]] for before in (alone, crowd)]
     first, second = (after - before - WORTH * KEPT * 10 for before, after in moved)
-    assert second == pytest.approx(math.sqrt(1 / 3) * first, rel=0.05)
+    assert second == pytest.approx(worth_beside(2 / 3) * first, rel=0.05)
 
 
 def test_seats_teach_by_what_they_take_and_once():
