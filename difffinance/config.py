@@ -22,6 +22,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]  # of a day
+Rate = Annotated[float, Field(ge=0, le=10_000)]  # a second
 
 
 class Branch(BaseModel):
@@ -55,15 +57,15 @@ class DataConfig(Branch):
 class FlowConfig(Branch):
     """The background flow: zero-intelligence orders with memory of signs, pulled to a fundamental value."""
 
-    market_rate: NotNegative = Field(0.3, description="market orders per second, mean of the day")
-    limit_rate: Positive = Field(1.2, description="limit orders per second, mean of the day")
+    market_rate: Rate = Field(0.3, description="market orders per second, mean of the day")
+    limit_rate: Annotated[Rate, Field(gt=0)] = Field(1.2, description="limit orders per second, mean of the day")
     cancel_rate: Positive = Field(0.013, description="cancellations per second of each resting order")
     partial_cancels: Fraction = Field(0.05, description="cancellations that take only part of the order")
     warm_up_lives: Annotated[float, Field(gt=0, le=100)] = Field(
         5.0, description="mean lives of an order for which it fills the book before an episode, at most 900 s"
     )
     size_median: Positive = Field(100.0, description="of orders, units of the asset")
-    size_log_sd: NotNegative = Field(0.9, description="standard deviation of the log of sizes")
+    size_log_sd: Annotated[float, Field(ge=0, le=10)] = Field(0.9, description="standard deviation of the log of sizes")
     queue_sized: Fraction = Field(0.7, description="market orders that take no more than the best queue")
     sweep_levels: Annotated[int, Field(ge=1, le=100)] = Field(
         4, description="levels the other market orders take, at most"
@@ -71,7 +73,9 @@ class FlowConfig(Branch):
     inside: Fraction = Field(0.03, description="limit orders placed inside the spread, for each tick of room")
     placement_scale: Positive = Field(12.0, description="ticks behind the best price, scale of a power law")
     placement_tail: Positive = Field(1.5, description="exponent of that power law")
-    placement_max: Count = Field(100, description="ticks behind the best price, at most")
+    placement_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        100, description="ticks behind the best price, at most"
+    )
     parents: Annotated[int, Field(ge=1, le=1000)] = Field(5, description="split orders that trade at the same time")
     memory_tail: Annotated[float, Field(gt=1)] = Field(1.5, description="exponent of the lengths of split orders")
     refill: Fraction = Field(1.0, description="lean of new limit orders to the side that shows less")
@@ -93,7 +97,7 @@ class LawConfig(Branch):
     """`law` mode: what moves the price where there is no book. Per step: sigma, and participation in its volume."""
 
     volume: Positive = Field(1000.0, description="of a step, units of the asset: what participation 1 is")
-    volatility: NotNegative = Field(0.0005, description="of the fundamental, fraction of the start price per step")
+    volatility: Fraction = Field(0.0005, description="of the fundamental, fraction of the start price per step")
     permanent: NotNegative = Field(0.1, description="linear permanent impact at participation 1, sigma")
     temporary: NotNegative = Field(0.3, description="temporary impact at participation 1, sigma")
     exponent: Annotated[float, Field(gt=0, le=2)] = Field(1.0, description="of participation, temporary impact")
@@ -122,9 +126,9 @@ class MarketConfig(Branch):
     price_limit: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         0.1, description="daily limit, fraction of the close before"
     )
-    fee_bps: NotNegative = Field(0.5, description="fee of each side, bps of value")
-    step_seconds: Positive = Field(10.0, description="seconds between two decisions of an agent")
-    session_seconds: Positive = Field(
+    fee_bps: Annotated[float, Field(ge=0, le=10_000)] = Field(0.5, description="fee of each side, bps of value")
+    step_seconds: Seconds = Field(10.0, description="seconds between two decisions of an agent")
+    session_seconds: Seconds = Field(
         23400.0, description="seconds of a trading day; where it is not set and a rulebook is, those of the venue's day"
     )
     t_plus_one: bool = Field(False, description="shares bought today cannot be sold today")
@@ -148,7 +152,7 @@ class MarketConfig(Branch):
     )  # fmt: skip
     date: datetime.date = Field(datetime.date(2025, 6, 2), description="day whose rules are in force")
     listing_day: Count | None = Field(None, description="trading day of a new listing, from 1")
-    reopening_seconds: NotNegative = Field(
+    reopening_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         60.0, description="of a pause, at its end: orders gather for the reopening auction; before, they are refused"
     )
     opening_auction_seconds: Annotated[int, Field(ge=0)] = Field(

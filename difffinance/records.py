@@ -144,6 +144,8 @@ class MarketState:
 
     def view(self, seat: int) -> "SeatView":
         """Return what the trader in `seat` sees."""
+        if not 0 <= seat < len(self.views):
+            raise InputError(f"seat {seat} is not in this market. Allowed: 0 to {len(self.views) - 1}.")
         return SeatView(self, seat, self.views[seat], self.opponents[seat], self.constraints[seat])
 
 

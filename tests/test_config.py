@@ -31,6 +31,12 @@ def test_overrides_come_after_the_preset_and_the_seed_option_last():
         ("training.num_epochs", "path.to.field=value"),
         ("seed=" + "1" * 5000, "as an integer"),
         ("seed=-1", "greater than or equal to 0"),
+        ("market.step_seconds=1e9", "less than or equal to 86400"),  # a step of all memory
+        ("market.session_seconds=1e9", "less than or equal to 86400"),
+        ("market.reopening_seconds=1e12", "less than or equal to 86400"),
+        ("market.flow.limit_rate=1e9", "less than or equal to 10000"),
+        ("market.flow.placement_max=100000000", "less than or equal to 100000"),
+        ("market.law.volatility=1e300", "less than or equal to 1"),
     ],
 )
 def test_a_wrong_override_is_refused_with_what_is_allowed(override, says):

@@ -3,7 +3,7 @@
 A new kind is one file and one line in `participants.PARTICIPANTS`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from difffinance.agents.base import Agent
 from difffinance.errors import InputError
+from difffinance.market.environment import whole
 from difffinance.market.observation import KINDS, MOST_SEATS
 from difffinance.participants import PARTICIPANTS
 
@@ -23,7 +24,7 @@ class AgentFactory:
     @staticmethod
     def create(kind: str, seat: int = 0, *, model: Any = None, **options: Any) -> Agent:
         """Return one agent of `kind` for `seat`; a diffusion agent without `model` loads the shipped sample model."""
-        if kind not in PARTICIPANTS:
+        if not isinstance(kind, str) or kind not in PARTICIPANTS:
             raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
         module, _, name = PARTICIPANTS[kind].agent.rpartition(".")
         agent_class = getattr(import_module(module), name)
@@ -44,7 +45,7 @@ class AgentFactory:
         `options[kind]` are the arguments of every agent of that kind. The agents' random numbers are the first of
         `agent_streams`, so that none of them is one of a market's of the same seed.
         """
-        kinds, options = counted_kinds(kinds), options or {}
+        kinds, options, seed = counted_kinds(kinds), options or {}, whole(seed, "seed")
         unknown = [kind for kind in options if kind not in kinds]
         if unknown:
             raise InputError(f"options for '{unknown[0]}' are given, but no agent of that kind. Kinds: {kinds}.")
@@ -60,9 +61,10 @@ class AgentFactory:
     @staticmethod
     def create_mixed_population(num_agents: int, *, seed: int = 0, model: Any = None) -> list[Agent]:
         """Return `num_agents` agents in the order of `observation.KINDS`, repeating."""
-        if not 1 <= num_agents <= MOST_SEATS:
-            raise InputError(f"num_agents is {num_agents}. Allowed: 1 to {MOST_SEATS}.")
-        return AgentFactory.create_population(mixed_kinds(num_agents), seed=seed, model=model)
+        number = whole(num_agents, "num_agents", least=1)
+        if number > MOST_SEATS:
+            raise InputError(f"num_agents is {number}. Allowed: 1 to {MOST_SEATS}.")
+        return AgentFactory.create_population(mixed_kinds(number), seed=seed, model=model)
 
 
 _WORDS = 4  # of 64 bits: what a PCG64 begins with
@@ -106,6 +108,8 @@ def counted_kinds(kinds: Sequence[str] | Mapping[str, int]) -> list[str]:
     if isinstance(kinds, str):
         raise InputError(f"kinds must be a list of names or a mapping of names to counts; got '{kinds}'.")
     if not isinstance(kinds, Mapping):
+        if not isinstance(kinds, Iterable):
+            raise InputError(f"kinds are {kinds!r}. Allowed: a list of names or a mapping of names to counts.")
         return list(kinds)
     for kind, count in kinds.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:

@@ -230,6 +230,11 @@ def _generator(state: dict[str, Any]) -> np.random.Generator:
 
 def _check_accounts(config: MarketConfig, seating: Seating) -> None:
     money, agents = config.tick_size * config.lot_size, seating.agents
+    if agents.capital < money:
+        raise InputError(
+            f"agents.capital is {agents.capital:g}, less than a tick on a lot ({money:g}). Allowed: from there on; or "
+            "take a smaller market.lot_size."
+        )
     for name, value in (("capital", agents.capital), ("inventory", agents.inventory * config.start_price)):
         if value / money > _LARGEST_ACCOUNT:
             raise InputError(

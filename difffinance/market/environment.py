@@ -20,6 +20,7 @@ from difffinance.records import Array, CostLaw, MarketState, Step
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
 HIGH = np.array([NO_LIMIT, *[NO_LIMIT, NO_LIMIT] * 4, 1.0])
 Refusal = tuple[int, str, int]  # seat, reason, count
+_REAL = "fiub"  # kinds of numpy's types that are real numbers
 
 
 class MarketEnvironment:
@@ -52,7 +53,10 @@ class MarketEnvironment:
         cost_laws: Sequence[CostLaw] = (),
         rewards: str | Sequence[Utility] = "wealth",
     ) -> None:
-        self.config, self.agents = with_trading_day(config or MarketConfig()), agents or AgentsConfig()
+        given = (config or MarketConfig(), agents or AgentsConfig())
+        if not isinstance(given[0], MarketConfig) or not isinstance(given[1], AgentsConfig):
+            raise InputError(f"config and agents are {config!r} and {agents!r}. Allowed: MarketConfig, AgentsConfig.")
+        self.config, self.agents = with_trading_day(given[0]), given[1]
         self.num_agents = num_agents = whole(num_agents, "num_agents", least=1)
         if num_agents > MOST_SEATS:
             raise InputError(f"num_agents is {num_agents}. Allowed: 1 to {MOST_SEATS}.")
@@ -121,6 +125,8 @@ class MarketEnvironment:
 
     def state(self) -> MarketState:
         """Return what the market shows now: the state that the last `reset` or `step` returned."""
+        if not self.started:
+            raise InputError("there is no market yet. Call reset() first.")
         return state_of(self.session)
 
     def snapshot(self) -> dict[str, Any]:
@@ -219,9 +225,10 @@ class MarketEnvironment:
 def read_actions(actions: Sequence[Any] | Array, seats: int) -> tuple[Array, Array, list[Refusal]]:
     """Return the actions as a table (N, 10), which seats have a good one (N,), and the refusals."""
     try:
-        table = np.array(actions, float)
-        if table.shape == (seats, len(ACTION)) and ((table >= LOW) & (table <= HIGH)).all():
-            return table, np.ones(seats, np.bool_), []
+        table = np.array(actions)
+        fits = table.shape == (seats, len(ACTION)) and table.dtype.kind in _REAL
+        if fits and ((table >= LOW) & (table <= HIGH)).all():
+            return table.astype(float, copy=False), np.ones(seats, np.bool_), []
     except (TypeError, ValueError):
         pass  # of several shapes: look at each
     table, valid, refused = np.zeros((seats, len(ACTION))), np.zeros(seats, np.bool_), []
@@ -242,7 +249,8 @@ def _read_action(given: Any, seated: bool) -> tuple[Array, int]:
     if isinstance(given, Exception):
         return np.empty(0), reasons.AGENT_RAISED
     try:
-        action = np.asarray(given, float)
+        raw = np.asarray(given)
+        action = raw.astype(float) if raw.dtype.kind in _REAL + "O" else np.empty(0)
     except (TypeError, ValueError):
         return np.empty(0), reasons.ACTION_SHAPE
     if not seated or action.shape != (len(ACTION),):

@@ -63,7 +63,7 @@ def session_rules(config: MarketConfig, previous_close: float | None = None) -> 
     lower, upper = (None, None) if band is None else (-int(-band[0] // tick), int(band[1] // tick))
 
     def lots(units: float | None) -> int:
-        return UNLIMITED if units is None else int(Decimal(str(units)) // lot)
+        return UNLIMITED if units is None else int(min(Decimal(str(units)) / lot, Decimal(UNLIMITED)))
 
     position, most = lots(config.max_position), lots(config.max_order)
     t_plus_one = config.t_plus_one or rulebook.t_plus_one

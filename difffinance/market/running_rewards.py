@@ -4,7 +4,7 @@ A utility counts prices in ticks and quantities in mean step volumes, as the par
 in quote currency, as changes of wealth do: a trader without risk aversion earns the same by either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -30,10 +30,11 @@ def check_rewards(rewards: str | Sequence[Utility], seats: int) -> tuple[Utility
         raise InputError(
             f"rewards is '{rewards}'. Allowed: wealth, or one utility per seat: [agent.utility for agent in agents]."
         )
-    if len(rewards) != seats or not all(isinstance(utility, Utility) for utility in rewards):
-        names = ", ".join(type(utility).__name__ for utility in rewards)
+    given = list(rewards) if isinstance(rewards, Iterable) else [rewards]
+    if len(given) != seats or not all(isinstance(utility, Utility) for utility in given):
+        names = ", ".join(type(utility).__name__ for utility in given)
         raise InputError(f"rewards must be one utility for each of the {seats} seats; got {names or 'none'}.")
-    return tuple(rewards)
+    return tuple(given)
 
 
 class RunningRewards:

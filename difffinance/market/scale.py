@@ -7,9 +7,11 @@ from functools import lru_cache
 import numpy as np
 
 from difffinance.config import MarketConfig
+from difffinance.errors import InputError
 from difffinance.market.compiled import lean_kernel
 from difffinance.market.floor import submit
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, run_until
+from difffinance.market.layout import NEXT
 from difffinance.market.matching import MARKET
 from difffinance.market.rules import session_rules
 from difffinance.market.settlement import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, SOLD, SOLD_VALUE, TRADED
@@ -17,7 +19,8 @@ from difffinance.market.steps import clear_step
 from difffinance.market.venue import Venue
 
 WARM_UP_SECONDS = 900.0
-_STEPS, _PROBES = 8000, 200
+_STEPS, _PROBES, _FEWEST = 8000, 200, 50
+_MOST_ORDERS = 10_000_000  # of a reference run: a third of a gigabyte
 _CAPITAL = 1e15  # of the probing seat, ticks times lots
 
 
@@ -34,6 +37,8 @@ def warm_up_seconds(config: MarketConfig) -> float:
 @dataclass(frozen=True)
 class FlowScale:
     """Means over the day of one step without seats. A reference run of fixed seed, so a property of the configuration.
+
+    It has 8,000 steps, fewer where these would be more than ten million orders.
 
     `volume` in lots, `volatility` of the log mid, `reversion` the part of the gap between value and mid that closes
     in a step (regression of the next return on the gap). `temporary` is the mean cost, beyond half the spread, of a
@@ -61,7 +66,8 @@ def measure_flow(config: MarketConfig) -> FlowScale:
 def _measure(free: MarketConfig) -> FlowScale:
     rng = np.random.default_rng(20200102)
     venue = _warm_venue(free, rng)
-    seen, done = np.empty((_STEPS + 1, 3)), 0
+    steps = reference_steps(free, int(venue.book.top[NEXT]) / WARM_UP_SECONDS)
+    seen, done = np.empty((steps + 1, 3)), 0
     while done < len(seen):
         done = watch(venue.floor_handle, venue.flow_handle, rng, free.step_seconds, seen, done)
         venue.make_room(1024)
@@ -72,14 +78,25 @@ def _measure(free: MarketConfig) -> FlowScale:
     sigma: float = max(float(returns.std()), 0.1 / float(mids.mean()))
     gaps -= gaps.mean()
     reversion = float(np.clip(gaps @ returns / max(float(gaps @ gaps), 1e-300), 0.0, 1.0))
-    probes = np.empty((_PROBES, 3))
+    probes = np.empty((min(_PROBES, steps), 3))
     venue = _warm_venue(free, rng)  # a young one is small
-    for k in range(_PROBES):
+    for k in range(len(probes)):
         _step(venue, rng, free.step_seconds)
         probes[k] = _probe(venue, volume, rng, free.step_seconds)
     half, whole, moved = np.maximum(probes.mean(axis=0) / (sigma * mids.mean()), 0.0).tolist()
     exponent = float(np.log2(whole / half)) if half > 0 else 1.0
     return FlowScale(volume, sigma, reversion, whole, exponent, moved)
+
+
+def reference_steps(free: MarketConfig, rate: float) -> int:
+    """Return how many steps of the reference run fit into memory at so many orders a second; refuse too long ones."""
+    orders = max(rate * free.step_seconds, 1.0)
+    if orders * _FEWEST > _MOST_ORDERS:
+        raise InputError(
+            f"a step of {free.step_seconds:g} s (market.step_seconds) has about {orders:,.0f} background orders. "
+            f"Allowed: up to {_MOST_ORDERS // _FEWEST:,}; take shorter steps."
+        )
+    return int(min(_MOST_ORDERS / orders, _STEPS))
 
 
 @lean_kernel

@@ -56,7 +56,7 @@ def test_all_kinds_trade_together_without_a_refused_order():
     assert all(traded), [k for k, t in zip(SCRIPTED, traded, strict=True) if not t]
 
 
-@pytest.mark.parametrize("bad", [{"noise": -1}, {"noise": 1.5}, {"noise": True}, "noise"])
+@pytest.mark.parametrize("bad", [{"noise": -1}, {"noise": 1.5}, {"noise": True}, "noise", 5, None])
 def test_bad_counts_are_refused(bad):
     with pytest.raises(InputError):
         counted_kinds(bad)
@@ -65,6 +65,13 @@ def test_bad_counts_are_refused(bad):
 def test_unknown_kinds_and_options_without_an_agent_are_refused():
     with pytest.raises(InputError, match="whale"):
         AgentFactory.create_population({"whale": 1})
+    with pytest.raises(InputError, match="not known"):
+        AgentFactory.create(["noise"])
+    for wrong in (2.5, "3", None, 0, 10**6):
+        with pytest.raises(InputError, match="num_agents is"):
+            AgentFactory.create_mixed_population(wrong)
+    with pytest.raises(InputError, match="seed is"):
+        AgentFactory.create_population(["noise"], seed="x")
     with pytest.raises(InputError, match="pov"):
         AgentFactory.create_population(["noise"], options={"pov": {"rate": 0.1}})
 

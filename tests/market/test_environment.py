@@ -12,6 +12,7 @@ from difffinance.market.observation import (
     OPPONENT_INDEX,
     STATE_INDEX,
 )
+from difffinance.market.rules import UNLIMITED, session_rules
 
 
 def actions(n, **numbers):
@@ -125,6 +126,8 @@ def test_episodes_without_a_seed_differ_but_are_reproducible():
     [
         (np.zeros(9), "action_shape"),
         ("text", "action_shape"),
+        (["1"] * 10, "action_shape"),
+        (np.zeros(10, complex), "action_shape"),
         (np.full(10, np.nan), "action_not_finite"),
         (np.full(10, -5.0), "action_off_range"),
         (np.r_[2e3, np.zeros(9)], "action_off_range"),
@@ -303,6 +306,13 @@ def test_price_limit_holds_against_one_sided_pressure():
         (lambda: MarketEnvironment(2, num_steps=0), "num_steps is 0"),
         (lambda: MarketEnvironment(2).reset(seed=-1), "seed is -1"),
         (lambda: MarketEnvironment(2, MarketConfig(mode="law")).scale, "no book"),
+        (lambda: MarketEnvironment(2, {"tick_size": 0.01}), "Allowed: MarketConfig"),
+        (lambda: MarketEnvironment(2, agents=5), "Allowed: MarketConfig, AgentsConfig"),
+        (lambda: MarketEnvironment(2, rewards=5), "got int"),
+        (lambda: MarketEnvironment(2, MarketConfig(lot_size=1e9)), "less than a tick on a lot"),
+        (lambda: MarketEnvironment(2).state(), "Call reset"),
+        (lambda: MarketEnvironment(2).reset().view(2), "seat 2 .* Allowed: 0 to 1"),
+        (lambda: MarketEnvironment(2).reset().view(-1), "seat -1"),
         (lambda: read_actions(None, 2), "NoneType"),
         (lambda: read_actions(5, 2), "one action per seat"),
         (lambda: read_actions((action for action in actions(2)), 2), "generator"),
@@ -318,6 +328,17 @@ def test_what_is_no_number_or_no_table_is_refused(call, match):
 def test_a_rulebook_brings_its_day_unless_another_is_set(rulebook, seconds):
     assert with_trading_day(MarketConfig(rulebook=rulebook)).session_seconds == seconds
     assert with_trading_day(MarketConfig(rulebook=rulebook, session_seconds=3600)).session_seconds == 3600
+
+
+def test_whole_numbers_and_yes_or_no_are_actions():
+    for kind in (np.int64, np.bool_, np.float32, object):
+        table, valid, refused = read_actions([np.ones(10, kind), np.zeros(10)], 2)
+        assert table.dtype == float and table[0].tolist() == [1.0] * 10 and valid.all() and not refused
+
+
+def test_limits_beyond_counting_are_none():
+    rules = session_rules(MarketConfig(max_open=1e300, max_order=1e300, max_position=0.3, lot_size=0.1))
+    assert (rules.max_open, rules.max_order, rules.max_position) == (UNLIMITED, UNLIMITED, 3)
 
 
 def test_wrong_arguments_say_what_is_allowed():

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
+from difffinance.errors import InputError
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, activity, buys, draw_distance, parameters
 from difffinance.market.flow_state import LEAN, PULL, REFILL
 from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
-from difffinance.market.scale import measure_flow
+from difffinance.market.scale import measure_flow, reference_steps
 from difffinance.market.venue import Venue
 
 
@@ -101,3 +102,11 @@ def test_scale_measures_volume_and_volatility_of_the_flow():
     assert 0.005 < scale.reversion < 0.3
     assert scale.temporary > 0 and scale.permanent > 0
     assert measure_flow(MarketConfig(flow=FlowConfig(intraday=0.0), fee_bps=9.0)) is scale
+
+
+def test_the_reference_run_of_long_steps_is_shorter_and_of_endless_ones_refused():
+    """Orders of the run stay within memory; steps as they are used have all of it."""
+    steps = [reference_steps(MarketConfig(step_seconds=s), rate) for s, rate in ((60, 1.5), (10, 10), (23400, 1.5))]
+    assert steps == [8000, 8000, 284]
+    with pytest.raises(InputError, match=r"about 864,000,000 background orders. Allowed: up to 200,000"):
+        reference_steps(MarketConfig(step_seconds=86400), 10_000.0)
