@@ -11,16 +11,25 @@ from difffinance.errors import InputError
 from difffinance.market.compiled import lean_kernel
 from difffinance.market.floor import submit
 from difffinance.market.flow import INTRADAY, LOG_VALUE, NOW, run_until
-from difffinance.market.layout import NEXT
 from difffinance.market.matching import MARKET
 from difffinance.market.rules import session_rules
-from difffinance.market.settlement import BOUGHT, BOUGHT_VALUE, LAST_ASK, LAST_BID, MID, SOLD, SOLD_VALUE, TRADED
+from difffinance.market.settlement import (
+    BOUGHT,
+    BOUGHT_VALUE,
+    LAST_ASK,
+    LAST_BID,
+    MID,
+    NEXT_ID,
+    SOLD,
+    SOLD_VALUE,
+    TRADED,
+)
 from difffinance.market.steps import clear_step
 from difffinance.market.venue import Venue
 
 WARM_UP_SECONDS = 900.0
-_STEPS, _PROBES, _FEWEST = 8000, 200, 50
-_MOST_ORDERS = 10_000_000  # of a reference run: a third of a gigabyte
+_STEPS, _PROBES, _FEWEST = 8000, 200, 150
+_MOST_ORDERS = 10_000_000  # of a reference run: half a gigabyte; probes copy what a fifth of them takes
 _CAPITAL = 1e15  # of the probing seat, ticks times lots
 
 
@@ -66,7 +75,7 @@ def measure_flow(config: MarketConfig) -> FlowScale:
 def _measure(free: MarketConfig) -> FlowScale:
     rng = np.random.default_rng(20200102)
     venue = _warm_venue(free, rng)
-    steps = reference_steps(free, int(venue.book.top[NEXT]) / WARM_UP_SECONDS)
+    steps = reference_steps(free, int(venue.floor.counts[NEXT_ID]) / WARM_UP_SECONDS)
     seen, done = np.empty((steps + 1, 3)), 0
     while done < len(seen):
         done = watch(venue.floor_handle, venue.flow_handle, rng, free.step_seconds, seen, done)
@@ -78,7 +87,7 @@ def _measure(free: MarketConfig) -> FlowScale:
     sigma: float = max(float(returns.std()), 0.1 / float(mids.mean()))
     gaps -= gaps.mean()
     reversion = float(np.clip(gaps @ returns / max(float(gaps @ gaps), 1e-300), 0.0, 1.0))
-    probes = np.empty((min(_PROBES, steps), 3))
+    probes = np.empty((min(_PROBES, steps // 15), 3))
     venue = _warm_venue(free, rng)  # a young one is small
     for k in range(len(probes)):
         _step(venue, rng, free.step_seconds)

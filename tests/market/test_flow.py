@@ -108,5 +108,7 @@ def test_the_reference_run_of_long_steps_is_shorter_and_of_endless_ones_refused(
     """Orders of the run stay within memory; steps as they are used have all of it."""
     steps = [reference_steps(MarketConfig(step_seconds=s), rate) for s, rate in ((60, 1.5), (10, 10), (23400, 1.5))]
     assert steps == [8000, 8000, 284]
-    with pytest.raises(InputError, match=r"about 864,000,000 background orders. Allowed: up to 200,000"):
+    with pytest.raises(InputError, match=r"a step of 9000 s .* about 9\d\d,\d\d\d background orders"):
+        measure_flow(MarketConfig(step_seconds=9000.0, flow=FlowConfig(limit_rate=100.0)))
+    with pytest.raises(InputError, match=r"about 864,000,000 background orders. Allowed: up to 66,666"):
         reference_steps(MarketConfig(step_seconds=86400), 10_000.0)
