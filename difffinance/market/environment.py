@@ -74,6 +74,11 @@ class MarketEnvironment:
 
     def reset(self, seed: int | None = None) -> MarketState:
         """Start an episode: a fresh market, accounts as configured."""
+        self.begin(seed)
+        return self.state()
+
+    def begin(self, seed: int | None = None) -> None:
+        """Do what `reset` does, for a caller who reads the session's tables himself."""
         self.session.start(self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(whole(seed, "seed")))
         self.refusals: dict[str, int] = {}
         self.started = True
@@ -82,7 +87,6 @@ class MarketEnvironment:
             tables, mid = self.session.tables, self._mid()
             for running, wealth, view in zip(self._running, tables.wealth, tables.state, strict=True):
                 running.begin(0, money, wealth, view, mid)
-        return self.state()
 
     def step(self, actions: Sequence[Array | Exception] | Array) -> Step:
         """Carry out one action per seat, `(N, 10)`, then `step_seconds` of background flow.

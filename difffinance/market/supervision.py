@@ -31,13 +31,13 @@ BREAKER_FALL, BREAKER_NS, BREAKER_UNTIL, BREAKER_LATER = range(4)
 # Places in `session`: phase, when it is due to change, end of a pause; second of the day; last trade, lowest trade;
 # moving band (0: none) and what it is around, a sum over a count; when that was set; end of a cooling-off; highest
 # breaker level so far; whether short sales are restricted; sums of the last five minutes; row of the index path;
-# tallies; opening price and highest threshold so far of a new listing; special quote and the side that presses; then
-# three numbers a second (sum and count of trade prices, last price).
+# tallies; opening price and highest threshold so far of a new listing; special quote and the side that presses; factor
+# of the band's width when it was set; then three numbers a second (sum and count of trade prices, last price).
 (PHASE, UNTIL, RESUME, SECOND, LAST, LOWEST_TRADE, BAND_LOW, BAND_HIGH, MEAN_SUM, MEAN_COUNT, MEAN_SET, COOLING_UNTIL,
  FIRED, RESTRICTED, ROLL_SUM, ROLL_COUNT, INDEX_AT, HALTS, COOLINGS, LIMIT_STATES, FIRST_TRADE,
- PAUSED_AT, QUOTE, QUOTE_SIDE) = range(24)  # fmt: skip
+ PAUSED_AT, QUOTE, QUOTE_SIDE, FACTOR) = range(25)  # fmt: skip
 SPAN = 301  # seconds kept: the present one and the five minutes before
-SCALARS = 24
+SCALARS = 25
 SESSION = SCALARS + 3 * SPAN
 # Values of PHASE. Continuous trading goes on in a limit state; orders gather in the two auctions and under a special
 # quote; after hours they trade at the closing price alone.
@@ -285,7 +285,10 @@ def set_band(rules, session, earlier):  # type: ignore[no-untyped-def]
         away = abs(total * mean_count - mean_sum * count) * LEAST_CHANGE >= mean_sum * count
         if count > 0 and second - session[MEAN_SET] >= HOLD_SECONDS and away:
             session[MEAN_SUM], session[MEAN_COUNT], session[MEAN_SET] = total, count, second
+        elif factor == session[FACTOR] and session[BAND_HIGH] > 0:
+            return  # around the same mean: most seconds
         session[BAND_LOW], session[BAND_HIGH] = mean_band(rules, session[MEAN_SUM], session[MEAN_COUNT], factor)
+        session[FACTOR] = factor
 
 
 @lean_kernel
@@ -317,15 +320,17 @@ def breaker_call(rules, session, ts):  # type: ignore[no-untyped-def]
         while session[INDEX_AT] + 1 < rules[INDEX_ROWS] and rules[rules[INDEX] + 2 * session[INDEX_AT] + 2] <= ts:
             session[INDEX_AT] += 1
         level, base = rules[rules[INDEX] + 2 * session[INDEX_AT] + 1], MILLION
-    for number in range(rules[LEVELS], session[FIRED], -1):
+    called = np.int64(0)
+    for number in range(session[FIRED] + 1, rules[LEVELS] + 1):  # from the smallest move up
         row = rules[BREAKER] + 4 * (number - 1)
         down = level * ONE <= base * (ONE - rules[row + BREAKER_FALL])
         up = rules[RISES] and level * ONE >= base * (ONE + rules[row + BREAKER_FALL])
+        if not (down or up):
+            break
         length = rules[row + BREAKER_NS] if ts < rules[row + BREAKER_UNTIL] else rules[row + BREAKER_LATER]
-        if (down or up) and length != 0:
-            session[FIRED] = number
-            return length
-    return np.int64(0)
+        if length != 0:
+            session[FIRED], called = number, length
+    return called
 
 
 @lean_kernel

@@ -13,7 +13,7 @@ from difffinance.market.flow import new_flow, run_until
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import Flow
 from difffinance.market.handles import Handle
-from difffinance.market.layout import BASE, FILLS, LEVEL, WIDTH, lined_up, longer
+from difffinance.market.layout import BASE, FILLS, HIGHEST, LEVEL, LOWEST, WIDTH, lined_up, longer
 from difffinance.market.observation import NO_LIMIT
 from difffinance.market.rules import SessionRules
 from difffinance.market.settlement import (
@@ -78,7 +78,9 @@ class Venue:
         for array in (floor.orders, floor.paid_on):  # nobody here sends icebergs: reserves are untouched
             array[:used].view(np.uint8).fill(0)
         if book.levels.shape[1] == self._window:
-            book.levels.view(np.uint8).fill(0)
+            # Only prices that were seen have left something: the whole window is larger than the nearest caches.
+            first, last = (int(book.top[place]) - int(book.top[BASE]) for place in (LOWEST, HIGHEST))
+            book.levels[:2, max(first, 0) : last + 1].view(np.uint8).fill(0)
             book.bits.fill(0)
         else:  # the window decides which prices are taken: that of the start
             book.levels, book.bits = np.zeros((4, self._window), LEVEL), np.zeros((4, self._window >> 6), np.uint64)

@@ -144,15 +144,18 @@ def observe(floor, history, kinds, watching, signals, scale, tables):  # type: i
     read_depth(floor, tables.depth)
     observe_public(floor, history, scale, tables.depth, tables.state[0])
     observe_venue(floor, scale, tables.state[0], tables.constraints[0])
-    mid = floor.marks[MID]
+    per_unit, per_sigma, mid = 1.0 / scale[UNIT], 1.0 / scale[SIGMA], floor.marks[MID]
+    per_mid, decay = 1.0 / mid, scale[DECAY]
+    half_spread = (floor.marks[LAST_ASK] - floor.marks[LAST_BID]) * per_mid / 2
     for seat in range(len(kinds)):
         money = floor.rates[seat, MONEY]
         tables.wealth[seat] = (floor.cash[seat] + floor.inventory[seat] * mid) * money - floor.fees[seat]
         if seat > 0:  # what is the same for all; the rest is written over
             copy_row(tables.state[seat], tables.state[0])
             copy_row(tables.constraints[seat], tables.constraints[0])
-        observe_own(floor, seat, signals[seat], scale, tables)
-        observe_constraints(floor, seat, scale, tables)
+        in_lots = tables.wealth[seat] * per_mid / money
+        observe_own(floor, seat, signals[seat], decay, in_lots, half_spread, per_unit, per_sigma, tables)
+        observe_constraints(floor, seat, in_lots, per_unit, tables.constraints[seat])
     observe_opponents(floor, history, kinds, watching, scale, tables)
 
 
@@ -199,19 +202,16 @@ def observe_public(floor, history, scale, depth, s):  # type: ignore[no-untyped-
     s[_S_HALTED] = 1.0 if halted(floor) else 0.0
 
 
-@lean_kernel
-def observe_own(floor, seat, signal, scale, tables):  # type: ignore[no-untyped-def]
-    """Fill those of the 50 numbers that are the seat's own."""
-    s, unit, mid = tables.state[seat], scale[UNIT], floor.marks[MID]
-    rates, wealth = floor.rates[seat], tables.wealth[seat]
-    s[_S_SIGNAL], s[_S_DECAY] = signal, scale[DECAY] if signal != 0.0 else 0.0
-    s[_S_POSITION] = floor.inventory[seat] / unit
-    s[_S_CAPITAL] = wealth / (unit * mid * rates[MONEY])
-    spread = floor.marks[LAST_ASK] - floor.marks[LAST_BID]
-    s[_S_LINEAR] = (spread / 2 / mid + (rates[BUY_FEE] + rates[SELL_FEE]) / 2) / scale[SIGMA]
+@inlined
+def observe_own(floor, seat, signal, decay, in_lots, half_spread, per_unit, per_sigma, tables):  # type: ignore[no-untyped-def]
+    """Fill those of the 50 numbers that are the seat's own; `in_lots` is its wealth in lots at the mid."""
+    s, rates, wealth, held = tables.state[seat], floor.rates[seat], tables.wealth[seat], floor.inventory[seat]
+    s[_S_SIGNAL], s[_S_DECAY] = signal, decay if signal != 0.0 else 0.0
+    s[_S_POSITION], s[_S_CAPITAL] = held * per_unit, in_lots * per_unit
+    s[_S_LINEAR] = (half_spread + (rates[BUY_FEE] + rates[SELL_FEE]) / 2) * per_sigma
     s[_S_CASH] = (floor.cash[seat] * rates[MONEY] - floor.fees[seat]) / wealth if wealth > 0 else 0.0
     s[_S_PROFIT] = wealth / rates[CAPITAL] - 1
-    s[_S_OPEN], s[_S_OPEN + 1] = floor.resting[seat, 0] / unit, floor.resting[seat, 1] / unit
+    s[_S_OPEN], s[_S_OPEN + 1] = floor.resting[seat, 0] * per_unit, floor.resting[seat, 1] * per_unit
 
 
 @lean_kernel
@@ -237,22 +237,21 @@ def observe_venue(floor, scale, s, c):  # type: ignore[no-untyped-def]
     c[_C_CAN_BUY], c[_C_CAN_SELL] = 0.0 if locked_up or stopped else 1.0, 0.0 if locked_down or stopped else 1.0
 
 
-@lean_kernel
-def observe_constraints(floor, seat, scale, tables):  # type: ignore[no-untyped-def]
-    """Fill those of the 20 numbers that are the seat's own."""
-    c, unit, mid = tables.constraints[seat], scale[UNIT], floor.marks[MID]
+@inlined
+def observe_constraints(floor, seat, in_lots, per_unit, c):  # type: ignore[no-untyped-def]
+    """Fill those of the 20 numbers that are the seat's own; `in_lots` is its wealth in lots at the mid."""
     limits, rates, held = floor.limits[seat], floor.rates[seat], floor.inventory[seat]
     buys, sells = floor.resting[seat, 0], floor.resting[seat, 1]
-    reach = rates[LEVERAGE] * tables.wealth[seat] / (mid * rates[MONEY])
-    c[_C_PARTICIPATION] = min(limits[MAX_ORDER] / unit, NO_LIMIT)
+    reach = rates[LEVERAGE] * in_lots
+    c[_C_PARTICIPATION] = min(limits[MAX_ORDER] * per_unit, NO_LIMIT)
     c[_C_ORDER] = c[_C_PARTICIPATION]
-    c[_C_OPEN] = min(limits[MAX_OPEN] / unit, NO_LIMIT)
-    c[_C_MIN] = max(limits[MIN_POSITION] / unit, -NO_LIMIT)
-    c[_C_MAX] = min(limits[MAX_POSITION] / unit, NO_LIMIT)
+    c[_C_OPEN] = min(limits[MAX_OPEN] * per_unit, NO_LIMIT)
+    c[_C_MIN] = max(limits[MIN_POSITION] * per_unit, -NO_LIMIT)
+    c[_C_MAX] = min(limits[MAX_POSITION] * per_unit, NO_LIMIT)
     free = held - floor.bought_today[seat] if limits[T_PLUS_ONE] else held - limits[MIN_POSITION]
     # A seller may go short as far as leverage lets it, a buyer long; what already rests is taken off.
-    c[_C_SELLABLE] = max(min(min(free, held + max(reach, 0.0)) - sells, NO_LIMIT * unit) / unit, 0.0)
-    c[_C_BUYABLE] = max(min(min(limits[MAX_POSITION], reach) - held - buys, NO_LIMIT * unit) / unit, 0.0)
+    c[_C_SELLABLE] = max(min((min(free, held + max(reach, 0.0)) - sells) * per_unit, NO_LIMIT), 0.0)
+    c[_C_BUYABLE] = max(min((min(limits[MAX_POSITION], reach) - held - buys) * per_unit, NO_LIMIT), 0.0)
     c[_C_T1] = limits[T_PLUS_ONE]
     c[_C_SHORT] = 1.0 if limits[MIN_POSITION] < 0 else 0.0
     c[_C_BUY_FEE], c[_C_SELL_FEE] = rates[BUY_FEE] * 1e4, rates[SELL_FEE] * 1e4

@@ -119,7 +119,7 @@ def simulate_batch(
             agent.rng.bit_generator.state = rng.bit_generator.state
         for memory in table.memories:
             memory[:] = 0.0
-        env.reset()
+        env.begin()
         if "opponents" not in paths:
             env.session.market.watching[:] = table.watching
         wealth = env.wealth
