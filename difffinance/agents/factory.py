@@ -70,15 +70,20 @@ class AgentFactory:
 _WORDS = 4  # of 64 bits: what a PCG64 begins with
 
 
-def agent_streams(seed: int, episodes: int, seats: int) -> Iterator[list[np.random.Generator]]:
+def agent_streams(
+    seed: int, episodes: int, seats: int, wanted: Sequence[int] | None = None
+) -> Iterator[list[np.random.Generator]]:
     """Yield the generators of the agents, episode by episode; none of them is one of the market's of this seed.
+
+    `wanted` are the seats whose generators are made (all, if not given).
 
     A market of `seed` draws from what `SeedSequence(seed)` spawns; these come of other entropy. One sequence gives
     the words of all seats of an episode: one for each of them would cost as much as a hundred steps of the market.
     """
     for k in range(episodes):
         words = np.random.SeedSequence((seed, 1), spawn_key=(k,)).generate_state(_WORDS * seats, np.uint64)
-        seeds: Any = [_Seed(row) for row in words.reshape(seats, _WORDS)]  # numpy's types know no such seeds
+        rows = words.reshape(seats, _WORDS)
+        seeds: Any = [_Seed(row) for row in (rows if wanted is None else rows[wanted])]  # numpy knows no such type
         yield [np.random.Generator(np.random.PCG64(one)) for one in seeds]
 
 

@@ -23,7 +23,7 @@ from difffinance.market.running_rewards import check_rewards, episode_rewards, m
 from difffinance.market.settlement import EVENT
 from difffinance.market.utility import Utility
 from difffinance.records import Array
-from difffinance.simulation.players import SeatedAgents
+from difffinance.simulation.players import RNG, SeatedAgents, reads
 
 PATHS = (
     "marks", "value", "depth", "wealth", "inventory", "cash", "fees", "tally", "rewards", "unit", "states",
@@ -113,10 +113,11 @@ def simulate_batch(
     }
     none = empty_paths(num_steps, n)
     added, noted = Handle(Sums(sums[0], refused[0], trades[0])), Handle(none)
-    for k, streams in enumerate(agent_streams(seed, episodes, n)):
+    drawing = [seat for seat, kind in enumerate(map(type, population)) if reads(kind, RNG)]
+    for k, streams in enumerate(agent_streams(seed, episodes, n, drawing)):
         progress("simulate", k, episodes)
-        for agent, rng in zip(population, streams, strict=True):
-            agent.rng.bit_generator.state = rng.bit_generator.state
+        for seat, rng in zip(drawing, streams, strict=True):
+            population[seat].rng.bit_generator.state = rng.bit_generator.state
         for memory in table.memories:
             memory[:] = 0.0
         env.begin()
@@ -124,7 +125,7 @@ def simulate_batch(
             env.session.market.watching[:] = table.watching
         wealth = env.wealth
         added.bind(Sums(sums[k], refused[k], trades[k]))
-        money = market_money(env.session, env.config.tick_size, env.config.lot_size)
+        money = market_money(env.session, env.config.tick_size, env.config.lot_size) if utilities else 0.0
         episode = {name: array[k if name in paths else 0] for name, array in written.items()}
         noted.bind(none._replace(**episode))
         run_session(env.session, table, added, noted, num_steps)

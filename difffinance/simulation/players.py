@@ -11,6 +11,8 @@ from difffinance.errors import InputError
 from difffinance.market.handles import Handle
 from difffinance.market.play import Players, Seat, wait
 
+OPPONENTS, RNG = 1, 5  # places among a policy's arguments
+
 
 def are_scripted(agents: Sequence[Agent | None]) -> bool:
     """Return whether every agent decides by a compiled policy (an empty seat does not decide)."""
@@ -18,10 +20,10 @@ def are_scripted(agents: Sequence[Agent | None]) -> bool:
 
 
 @cache
-def reads_opponents(agent: type[ScriptedAgent]) -> bool:
-    """Return whether the policy of a kind of agent looks at its opponents: whether its code names that argument."""
+def reads(agent: type[ScriptedAgent], argument: int) -> bool:
+    """Return whether the policy of a kind of agent looks at an argument: whether its code names it."""
     code = agent.policy.py_func
-    name = code.__code__.co_varnames[1]
+    name = code.__code__.co_varnames[argument]
     return any(name == read.argval or name in _names(read.argval) for read in dis.get_instructions(code))
 
 
@@ -56,6 +58,6 @@ class SeatedAgents:
             self.memories.append(memory)
             seats.append(Handle(Seat(type(agent).policy, agent.parameters, memory, rng)))
             addresses[k] = seats[-1].address
-        self.watching = np.array([agent is None or reads_opponents(type(agent)) for agent in agents])
+        self.watching = np.array([agent is None or reads(type(agent), OPPONENTS) for agent in agents])
         self._seats = seats or [Handle(Seat(wait, np.zeros(0), np.zeros(0), np.random.default_rng(0)))]
         self.handle = Handle(Players(addresses, self._seats[0], np.zeros(len(agents), np.int64)))

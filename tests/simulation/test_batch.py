@@ -11,9 +11,9 @@ from difffinance.market.footprint import impact_bps
 from difffinance.market.utility import Cara, MeanVariance, Shortfall
 from difffinance.simulation.batch import simulate_batch
 from difffinance.simulation.episode import record_episode, record_in_python
-from difffinance.simulation.players import reads_opponents
+from difffinance.simulation.players import OPPONENTS, RNG, reads
 
-KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "market_maker")
+KINDS = ("market_maker", "speculator", "arbitrageur", "informed", "noise")
 JUMPS = FlowConfig(fundamental_volatility=0.5)
 TOKYO = MarketConfig(rulebook="jp", start_price=101.0, tick_size=1.0, step_seconds=60.0, flow=JUMPS)
 STAR = MarketConfig(rulebook="cn.star", start_price=10.0, step_seconds=260.0)  # to after the close
@@ -66,7 +66,8 @@ def test_a_policy_that_looks_at_its_opponents_is_shown_them():
     class Watcher(type(AgentFactory.create("speculator"))):
         policy = watch
 
-    assert reads_opponents(Watcher) and not reads_opponents(type(AgentFactory.create("speculator")))
+    assert reads(Watcher, OPPONENTS) and not reads(type(AgentFactory.create("speculator")), OPPONENTS)
+    assert reads(type(AgentFactory.create("noise")), RNG) and not reads(Watcher, RNG)
     batch = simulate_batch([Watcher(), AgentFactory.create("market_maker", 1)], episodes=1, num_steps=20,
                            paths=("actions", "states"))  # fmt: skip
     assert np.all(batch.paths["actions"][0, :, 0, 0] > 0)
@@ -91,8 +92,10 @@ def test_rewards_by_utilities_are_those_of_the_step_api():
 
 
 def test_a_recorded_episode_is_the_same_either_way():
-    env, agents = MarketEnvironment(5, TIGHT, kinds=KINDS, num_steps=50), AgentFactory.create_population(KINDS)
-    fast, slow = record_episode(env, agents, seed=4), record_in_python(env, agents, seed=4)
+    env = MarketEnvironment(5, TIGHT, kinds=KINDS, num_steps=50)
+    fast, slow = (
+        record(env, AgentFactory.create_population(KINDS), seed=4) for record in (record_episode, record_in_python)
+    )
     for name, value in vars(slow).items():
         other = getattr(fast, name)
         if name in ("events", "fills"):
