@@ -89,9 +89,9 @@ def look(market):  # type: ignore[no-untyped-def]
     estimate[0] = _ESTIMATE_MEMORY * estimate[0] + np.sqrt(1 - _ESTIMATE_MEMORY**2) * rng.standard_normal()
     public = (gap + s[PUBLIC_NOISE] * estimate[0]) * reversion
     for seat in range(len(market.shown)):
-        shown = market.shown[seat]
+        private, shown = rng.standard_normal(), market.shown[seat]
         if shown == PRIVATE_SIGNAL:
-            market.signals[seat] = (gap + s[PRIVATE_NOISE] * rng.standard_normal()) * reversion
+            market.signals[seat] = (gap + s[PRIVATE_NOISE] * private) * reversion
         else:
             market.signals[seat] = public if shown == PUBLIC_SIGNAL else 0.0
     observe(floor, market.history, market.pools, market.watching, market.signals, scale, market.tables)

@@ -74,6 +74,26 @@ def test_bands_around_a_mean_are_the_same(rulebook, close):
         assert (low, high) == (lower * 100, upper * 100)
 
 
+def test_bands_stand_around_the_last_mean_all_day():
+    """Through the doubled widths of the open and the close, and through a reopening, which takes the bands away."""
+    held = supervise(MarketConfig(rulebook="us.tier1", date="2019-07-01", session_seconds=23_400, start_price=50.0))
+    rules, session = held["rules"], held["session"]
+    session[s.PHASE], session[s.UNTIL] = s.OPEN, s.FOREVER
+    rng, fills, price, widths = np.random.default_rng(3), np.zeros(1, Book().fills_buffer.dtype), 5000, set()
+    for second in range(1, 23_400):
+        if second == 9000:
+            session[s.BAND_LOW] = session[s.BAND_HIGH] = 0
+        price = max(price + int(rng.integers(-6, 7)), 4000)
+        fills["price"] = price
+        s.note_trades(rules, session, fills, 0, 1)
+        s.next_second(rules, session)
+        factor = s.band_factor(rules, second)
+        expected = s.mean_band(rules, session[s.MEAN_SUM], session[s.MEAN_COUNT], factor) if factor else (0, 0)
+        assert (session[s.BAND_LOW], session[s.BAND_HIGH]) == expected, second
+        widths.add(int(factor))
+    assert {1, 2} <= widths and session[s.MEAN_SET] > 1000
+
+
 @pytest.mark.parametrize(
     ("rulebook", "windows"),
     [
