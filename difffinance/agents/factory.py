@@ -6,6 +6,7 @@ A new kind is one file and one line in `participants.PARTICIPANTS`.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ class AgentFactory:
             raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
         module, _, name = PARTICIPANTS[kind].agent.rpartition(".")
         agent_class = getattr(import_module(module), name)
+        allowed = [option for option in signature(agent_class).parameters if option not in ("seat", "model")]
+        for option in options:
+            if option not in allowed:
+                raise InputError(f"a {kind} has no option '{option}'. Allowed: {', '.join(allowed) or 'none'}.")
         if kind == "diffusion":
             return agent_class(_sample_model() if model is None else model, seat=seat, **options)
         return agent_class(seat, **options)

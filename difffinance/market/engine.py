@@ -163,7 +163,6 @@ class Book:
         self.levels, self.bits, self.waiting = np.zeros((4, 64), LEVEL), np.zeros((4, 1), np.uint64), np.zeros(2, LEVEL)
         self.top = np.zeros(CROWD + 1, np.int64)
         self.top[[BID, HIDDEN_BID]], self.top[[ASK, HIDDEN_ASK, WIDTH]] = -1, 64
-        self.top[BASE] = -64  # no price lies in this window: the first one chooses its own
         self.top[[LOW, HIGH, LOWEST, HIGHEST]] = lowest, highest, _FAR, -_FAR
         self.top[[SELF_TRADE, CROWD]] = self_trade, crowd
         self.refused = np.zeros(len(reasons.NAMES), np.int64)  # counted by reason

@@ -157,7 +157,7 @@ class MarketEnvironment:
         if not isinstance(snapshot, dict) or not {"state", "arrays"} <= snapshot.keys():
             raise InputError("this is no snapshot of a market. Allowed: what snapshot() or load_snapshot() returned.")
         state = snapshot["state"]
-        if state["fits"] != self._fits():
+        if not isinstance(state, dict) or state.get("fits") != self._fits():
             raise InputError("the snapshot is of another market. Allowed: one with the same arguments as this one.")
         if not self.started:
             self.reset(seed=0)

@@ -116,7 +116,7 @@ class MarketGym(gymnasium.Env[Array, Array]):
         latency: float | Sequence[float] = 0.0,
         learner: Learner | None = None,
     ) -> None:
-        self.learner = learner or Learner()
+        self.learner = Learner.chosen(learner)
         self.action_space, self.observation_space = self.learner.action_space, self.learner.observation_space
         self._markets = _Markets(1, others, kind, market, accounts, num_steps, latency, self.learner.utility)
         self._running = np.ones(1, np.bool_)
@@ -168,7 +168,7 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
         learner: Learner | None = None,
     ) -> None:
         self.num_envs = num_envs = whole(num_envs, "num_envs", least=1)
-        self.learner = learner or Learner()
+        self.learner = Learner.chosen(learner)
         self.single_action_space = self.learner.action_space
         self.single_observation_space = self.learner.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)

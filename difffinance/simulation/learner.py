@@ -40,6 +40,13 @@ class Learner:
                 also = " or a utility (market.utility)" if name == "reward" else ""
                 raise InputError(f"{name} is '{value}'. Allowed: {', '.join(allowed)}{also}.")
 
+    @staticmethod
+    def chosen(learner: "Learner | None") -> "Learner":
+        """Return the learner that a form was given, or the default one."""
+        if learner is not None and not isinstance(learner, Learner):
+            raise InputError(f"learner is {learner!r}. Allowed: a Learner, such as Learner(action='participation').")
+        return learner or Learner()
+
     @property
     def utility(self) -> Utility | None:
         """The utility that rewards come from; None where they come from changes of wealth."""

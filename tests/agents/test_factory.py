@@ -63,6 +63,8 @@ def test_bad_counts_are_refused(bad):
 
 
 def test_unknown_kinds_and_options_without_an_agent_are_refused():
+    with pytest.raises(InputError, match=r"a speculator has no option 'speed'\. Allowed: lookback, "):
+        AgentFactory.create("speculator", speed=2)
     with pytest.raises(InputError, match="whale"):
         AgentFactory.create_population({"whale": 1})
     with pytest.raises(InputError, match="not known"):

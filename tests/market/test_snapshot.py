@@ -76,6 +76,8 @@ def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
     snapshot = env.snapshot()
     with pytest.raises(InputError, match="another market"):
         MarketEnvironment(3, MarketConfig(fee_bps=9.0), num_steps=60).restore(snapshot)
+    with pytest.raises(InputError, match="another market"):
+        env.restore({"state": {"steps": 3}, "arrays": {}})
     for nothing in ({}, None, {"state": {}}):
         with pytest.raises(InputError, match="no snapshot"):
             env.restore(nothing)

@@ -59,6 +59,8 @@ def test_rewards_are_what_they_say():
     assert Learner(reward="return").rewards(gain, wealth, seen) == pytest.approx([0.02])
     expected = 0.02 - aversion / 2 * (0.5 * sigma) ** 2
     assert Learner(reward="mean_variance").rewards(gain, wealth, seen) == pytest.approx([expected])
+    with pytest.raises(InputError, match="learner is 'orders'"):
+        gymnasium_env(learner="orders")
     with pytest.raises(InputError, match="mean_variance or a utility"):
         Learner(reward="fame")
 
