@@ -22,6 +22,7 @@ from difffinance.calibration.order_lives import (
     OrderLives,
     ages,
     exposure_by_age,
+    life_sizes,
     order_lives,
     spread_before,
 )
@@ -86,7 +87,8 @@ def in_lots(fit: FlowFit, factor: float) -> FlowFit:
     tables = {name: np.array(table) for name, table in fit.tables_by_name.items()}
     for name in ("size", "take_size"):
         tables[name] = np.maximum(np.rint(tables[name] * factor), 1.0) if factor != 1.0 else tables[name]
-    tables["queue_edges"] = tables["queue_edges"] * factor
+    for name in ("queue_edges", "life_sizes"):
+        tables[name] = tables[name] * factor
     tables["unit"][2] = max(tables["unit"][2] * factor, 1.0)
     rounded = {name: np.round(table, 10).tolist() for name, table in tables.items()}
     return replace(fit, order_size=fit.order_size * factor, tables_by_name=rounded)
@@ -105,7 +107,9 @@ def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_sec
     intraday = intraday_shape(day, blocks, session_seconds)
     edges = spread_edges(spread_before(day)[inside])
     take_edges, gap_edges = take_states(day, takes)
-    lives = order_lives(day)
+    new = np.flatnonzero(inside & (day.kind == ADD))
+    sizes = life_sizes(day.quantity[new])
+    lives = order_lives(day, sizes)
     u = activity_at(day.seconds / session_seconds, intraday)
     states = np.stack([np.repeat(np.searchsorted(edges, day.spread, side="right")[:, None], 2, axis=1),
                        np.zeros((len(day.kind), 2), int), take_cell(day, take_edges, gap_edges)], axis=2)  # fmt: skip
@@ -117,7 +121,6 @@ def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_sec
     requote = np.zeros(len(day.kind))
     requote[rows] = found.causes[:, 1 + 2 * LEAVE]
     stay, shift, stays = requote_tables(day, requote)
-    new = np.flatnonzero(inside & (day.kind == ADD))
     learned = learn_value(day, everything, blocks)
     tables = {
         "spread_edges": edges,
@@ -125,6 +128,7 @@ def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_sec
         "size": size_tables(day, new),
         **take_tables(size, queue),
         "life_edges": LIFE_EDGES,
+        "life_sizes": sizes,
         "life": life_table(found.hazard),
         **excitation_tables(found),
         "stay": stay,
@@ -135,7 +139,7 @@ def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_sec
         "worth": np.array([learned.worth]),
         "sign_decay": learned.decay,
         "sign_weight": learned.weight,
-        "picked": picked_table(day, rows, found.causes.sum(axis=1)),
+        "picked": picked_table(day, lives, rows, found.causes.sum(axis=1), sizes),
         "window": np.array([np.median(_window(day)[inside])]),
         **unit_tables(day, blocks),
     }

@@ -8,7 +8,7 @@ with g_k(x) = d_k exp(-d_k x) and fixed decays d_k: whatever causes an order, it
 stands. Sources are the kinds of events, market orders that leave some of the queue that they meet apart: others follow
 to take the rest. For limit orders the state is the spread, for market orders spread and gap behind the queue that they
 meet. An event at the very time of an earlier one is its immediate child. A cancellation is of one order: each order
-leaves with a hazard of its own that depends on its class and age, and besides events set off quick cancellations, of
+leaves with a hazard of its own that depends on its place, size and age, and besides events set off quick ones, of
 each of the n orders of the side near the touch alike. Hazards grow with the number of orders and bring the book back to
 its size, which waves of a given number of cancellations would not. The likelihood is that of a superposition, so every
 step of the EM algorithm (Veen & Schoenberg 2008) has a closed form. Each block of the day stands alone.
@@ -43,7 +43,7 @@ class EventStream:
     activity: Array  # u at the event
     orders: Array  # orders of that side near the touch
     age: Array  # of the order that leaves; NaN where its birth is not known
-    life_class: Array  # of the order that leaves, -1 where not known
+    life_class: Array  # of the order that leaves: its place and size counted as one; -1 where not known
     block_end: dict[int, float]
 
 
@@ -55,7 +55,7 @@ class Excitation:
     alpha: Array  # (4, 3, 2, K+1)
     factor: Array  # (3, B), the largest 1
     met: Array  # (3,) mean factor that children of each kind meet when they are due
-    hazard: Array  # (C, ages) per second
+    hazard: Array  # (places, sizes, ages) per second
     causes: Array  # (n, 9) chances: spontaneous, then the parent's source and side (same, other)
     partial: float  # share of market orders that leave some of their queue
     log_likelihood: Array  # (3, iterations) of the events, without the integral
@@ -103,7 +103,7 @@ def _design(stream: EventStream, decays: Array) -> _Design:
 def fit_excitation(
     stream: EventStream, exposure: Array, states: int, *, iterations: int = 80, decays: Array = DECAYS
 ) -> Excitation:
-    """Return the maximum-likelihood estimate; `exposure` (C, ages) is order-seconds at risk by class and age."""
+    """Return the maximum-likelihood estimate; `exposure` (places, sizes, ages) is order-seconds at risk."""
     design = _design(stream, decays)
     span = float((stream.activity * design.duration).sum())
     mu, factor, alpha = np.zeros(KINDS), np.ones((KINDS, states)), np.zeros((SOURCES, KINDS, 2, len(decays) + 1))
@@ -145,7 +145,8 @@ def _expect(stream, design, rows, target, mu, alpha, factor, hazard, decays):  #
     if target == LEAVE:
         known = (stream.life_class[rows] >= 0) & ~sudden
         age = np.searchsorted(AGE_EDGES, stream.age[rows][known], side="right") - 1
-        own[known] = hazard[stream.life_class[rows][known], age] * np.maximum(stream.orders[rows][known], 1.0)
+        each = hazard.reshape(-1, hazard.shape[-1])
+        own[known] = each[stream.life_class[rows][known], age] * np.maximum(stream.orders[rows][known], 1.0)
     total = parts.sum(axis=1) + own
     total = np.maximum(total, 1e-300)
     return parts / total[:, None], own / total, float(np.log(total[~sudden]).sum())
@@ -170,9 +171,9 @@ def _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, haz
     if target == LEAVE:
         known = stream.life_class[rows] >= 0
         age = np.searchsorted(AGE_EDGES, stream.age[rows][known], side="right") - 1
-        deaths = np.zeros(exposure.shape)
+        deaths = np.zeros((len(exposure) * exposure.shape[1], exposure.shape[2]))
         np.add.at(deaths, (stream.life_class[rows][known], age), own[known])
-        hazard[:] = deaths / np.maximum(exposure, 1e-9)
+        hazard[:] = hazards(deaths.reshape(exposure.shape), exposure)
         return 1.0
     expected, children = np.zeros((2, factor.shape[1]))
     for side in range(2):
@@ -188,3 +189,15 @@ def _maximise(stream, design, rows, target, weights, own, mu, alpha, factor, haz
     mu[target] *= scale
     alpha[:, target] *= scale
     return float(children @ factor[target] / max(children.sum(), 1e-12))
+
+
+def hazards(deaths: Array, exposure: Array) -> Array:
+    """Return deaths per second at risk, (places, sizes, ages).
+
+    Sizes have one death more, and the time in which those of all sizes at that place and age have one: a rare size
+    stays near the others.
+    """
+    everywhere = deaths.sum(axis=1, keepdims=True) / np.maximum(exposure.sum(axis=1, keepdims=True), 1e-9)
+    known = everywhere > 0.0
+    time = np.divide(1.0, everywhere, out=np.ones_like(everywhere), where=known)
+    return np.asarray((deaths + known) / (exposure + time))

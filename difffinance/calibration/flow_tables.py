@@ -79,36 +79,57 @@ def take_tables(size: Array, queue: Array) -> dict[str, Array]:
 
 
 def life_table(hazard: Array, count: int = 25) -> Array:
-    """Return quantiles of the log of lives (C, count) for hazards by age (C, ages) that stay as they are at the end."""
-    widths = np.diff(AGE_EDGES)
-    table = np.zeros((len(hazard), count))
-    for c, rates in enumerate(np.maximum(hazard, 1e-6)):
+    """Return quantiles of the log of lives (places, sizes, count) for hazards by age; the last holds for good."""
+    widths, shape = np.diff(AGE_EDGES), hazard.shape[:-1]
+    table = np.zeros((*shape, count))
+    for c in np.ndindex(shape):
+        rates = np.maximum(hazard[c], 1e-6)
         reached = np.concatenate([[0.0], np.cumsum(rates[:-1] * widths)])
         for k, u in enumerate(np.clip(np.linspace(0.0, 1.0, count), 0.002, 0.998)):
             target = -np.log1p(-u)
             j = min(int(np.searchsorted(reached, target, side="right")) - 1, len(rates) - 1)
-            table[c, k] = np.log(AGE_EDGES[j] + (target - reached[j]) / rates[j])
+            table[(*c, k)] = np.log(AGE_EDGES[j] + (target - reached[j]) / rates[j])
     return table
 
 
-def picked_table(day: VisibleDay, rows: Array, caused: Array) -> Array:
-    """Return how likely a wave of cancellations picks an order at the touch and behind it, over the likeliest.
+def picked_table(day: VisibleDay, lives: OrderLives, rows: Array, caused: Array, size_edges: Array) -> Array:
+    """Return how likely a wave of cancellations picks an order by place and size, over the likeliest, (places, sizes).
 
-    `caused` is the chance of each message in `rows` that another one set it off. Orders are counted by the levels that
-    they stand on, over the same messages.
+    `caused` is the chance of each message in `rows` that another one set it off. Each such cancellation picks among
+    the orders of its side that are known and stand then; places are as then: at the touch, behind by `LIFE_EDGES`.
     """
-    gone = day.kind[rows] == LEAVE
+    gone = (day.kind[rows] == LEAVE) & (lives.order_of[rows] >= 0) & (caused > 0.0)
     rows, caused = rows[gone], caused[gone]
-    behind = behind_touch(day)[rows]
-    column = np.where(day.side[rows] > 0, 0, 1)
-    book = day.prices[np.maximum(rows - 1, 0), column]
-    away = np.abs(book - book[:, :1])
-    edges = np.concatenate([[-np.inf, 0.5], LIFE_EDGES - 0.5, [np.inf]])
-    known, weights = np.isfinite(away), np.broadcast_to(caused[:, None], away.shape)
-    there = np.histogram(away[known], edges, weights=weights[known])[0]
-    taken = np.histogram(behind, edges, weights=caused)[0]
-    rate = (taken + 1.0) / (there + 1.0)
-    return np.asarray(rate / rate.max())
+    side, price = day.side[lives.birth], day.price[lives.birth]
+    size = np.searchsorted(size_edges, day.quantity[lives.birth], side="right")
+    edges, sizes = np.concatenate([[1.0], LIFE_EDGES]), len(size_edges) + 1
+    standing, picked = np.zeros((len(rows), (len(edges) + 1) * sizes)), np.zeros(len(rows), int)
+    alive, births = {1: np.zeros(0, int), -1: np.zeros(0, int)}, np.searchsorted(lives.birth, rows)
+    for i, (row, first, last) in enumerate(zip(rows, np.append(0, births[:-1]), births, strict=True)):
+        new, own = np.arange(first, last), int(day.side[row])
+        alive = {s: np.append(orders, new[side[new] == s]) for s, orders in alive.items()}
+        here = alive[own] = alive[own][lives.end[alive[own]] >= day.seconds[row]]
+        touch = day.prices[row - 1, 0 if own > 0 else 1, 0]
+        kinds = np.searchsorted(edges, own * (touch - price[here]), side="right") * sizes + size[here]
+        standing[i] = np.bincount(kinds, minlength=standing.shape[1])
+        picked[i] = kinds[np.searchsorted(here, lives.order_of[row])]
+    taken = np.bincount(picked, caused, minlength=standing.shape[1])
+    return choice_chances(taken, standing, caused).reshape(-1, sizes)
+
+
+def choice_chances(taken: Array, standing: Array, weights: Array, iterations: int = 50) -> Array:
+    """Return how likely each kind is chosen over the likeliest: maximum likelihood of Luce's choices.
+
+    `taken` (K,) is how often each kind was, `standing` (n, K) what there was to choose from. The algorithm is Hunter's
+    (2004). One choice more of each kind, at the mean chance, keeps kinds that hardly occur near the others.
+    """
+    chances = np.ones(len(taken))
+    for _ in range(iterations):
+        there = (weights / np.maximum(standing @ chances, 1e-12)) @ standing
+        mean = taken.sum() / max(there.sum(), 1e-12)
+        rate = (taken + 1.0) / (there + 1.0 / max(mean, 1e-12))
+        chances = rate / rate.max()
+    return np.asarray(chances)
 
 
 def requote_tables(day: VisibleDay, requote: Array) -> tuple[Array, Array, Array]:

@@ -7,14 +7,20 @@ import numpy as np
 
 from difffinance.calibration.excitation import AGE_EDGES
 from difffinance.calibration.visible_day import ADD, LEAVE, VisibleDay
+from difffinance.market.flow_state import LIFE_SIZES
 from difffinance.records import Array
 
 LIFE_EDGES = np.array([6.0, 21.0])  # ticks behind the touch between the classes of orders behind it
+PLACES = 3 + len(LIFE_EDGES)
+_ABOUT_USUAL = (0.5, 1.5)  # of the usual size: smaller, about as large, larger
 
 
 @dataclass(frozen=True)
 class OrderLives:
-    """Birth rows, classes (0 inside, 1 at the touch, then behind), end of observation; by message: orders and ages."""
+    """Birth rows, classes, end of observation; by message: orders and ages.
+
+    A class is a place (0 inside, 1 at the touch, then behind) and a size: `place * LIFE_SIZES + size`.
+    """
 
     birth: Array  # (orders,) row of the new order
     end: Array  # (orders,) seconds: death, leaving the window of levels, or the end of the day
@@ -38,7 +44,14 @@ def _before(values: Array) -> Array:
     return np.concatenate([values[:1], values[:-1]])
 
 
-def order_lives(day: VisibleDay) -> OrderLives:
+def life_sizes(quantity: Array) -> Array:
+    """Return the edges between small, usual and large orders: the usual size is where half of the volume is reached."""
+    ordered = np.sort(quantity)
+    reached = np.cumsum(ordered)
+    return np.array(_ABOUT_USUAL) * ordered[np.searchsorted(reached, 0.5 * reached[-1])]
+
+
+def order_lives(day: VisibleDay, size_edges: Array) -> OrderLives:
     """Follow every order from its message; one that the window of levels loses is no longer observed."""
     behind = behind_touch(day)
     deepest = np.nanmax(
@@ -80,12 +93,16 @@ def order_lives(day: VisibleDay) -> OrderLives:
                     count[side_column] -= 1
     birth = np.array(births, int)
     where = behind[birth]
-    life_class = np.where(where < 0, 0, np.where(where == 0, 1, 2 + np.searchsorted(LIFE_EDGES, where, side="right")))
+    place = np.where(where < 0, 0, np.where(where == 0, 1, 2 + np.searchsorted(LIFE_EDGES, where, side="right")))
+    life_class = place * LIFE_SIZES + np.searchsorted(size_edges, day.quantity[birth], side="right")
     return OrderLives(birth, np.minimum(np.array(ends), day.seconds[-1]), life_class, of, beside)
 
 
 def exposure_by_age(day: VisibleDay, lives: OrderLives, blocks: Array, block_seconds: float) -> Array:
-    """Return order-seconds at risk by class and age of the orders born in the blocks, each to the end of its block."""
+    """Return order-seconds at risk of the orders born in the blocks, each to the end of its block.
+
+    By place, size and age.
+    """
     born = day.seconds[lives.birth]
     keep = np.isin(day.blocks[lives.birth], blocks)
     stop = np.minimum(lives.end, (day.blocks[lives.birth] + 1) * block_seconds)
@@ -93,9 +110,9 @@ def exposure_by_age(day: VisibleDay, lives: OrderLives, blocks: Array, block_sec
     classes = lives.life_class[keep]
     upper = np.append(AGE_EDGES[1:], np.inf)
     spent = np.clip(np.minimum(reach[:, None], upper) - AGE_EDGES, 0.0, None)
-    table = np.zeros((2 + len(LIFE_EDGES) + 1, len(AGE_EDGES)))
+    table = np.zeros((PLACES * LIFE_SIZES, len(AGE_EDGES)))
     np.add.at(table, classes, spent)
-    return table
+    return table.reshape(PLACES, LIFE_SIZES, -1)
 
 
 def ages(day: VisibleDay, lives: OrderLives) -> tuple[Array, Array]:

@@ -9,8 +9,8 @@
   most.
 - A limit order's place relative to touch and spread depends on the spread. A child of a cancellation on its own side
   is a re-quote: it keeps near the old price, and its size, with fitted chances.
-- Each order has a life, drawn from a heavy-tailed distribution that depends on where it was placed. Besides, the
-  process cancels orders near the touch, those at the touch rather than those behind it.
+- Each order has a life, drawn from a heavy-tailed distribution that depends on where it was placed and on its size.
+  Besides, the process cancels orders near the touch, with chances that depend on both.
 - Market orders take the best queue, less or more with chances that depend on its size. One that leaves some of it has
   other children than one that takes it all: others come for the rest.
 - What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
@@ -323,7 +323,7 @@ def add(floor, flow, rng, ts, owner, side, near, old_price, old_size):  # type: 
     order = rest(floor, flow, ts, side, price, quantity, owner)
     if order >= 0:
         kind = where if where < 2 else 2 + bucket(tables.life_edges, behind)
-        life = np.exp(between(tables.life[kind], rng))
+        life = np.exp(between(tables.life[kind, bucket(tables.life_sizes, quantity)], rng))
         push(flow.agenda, flow.due, flow.clock[NOW] + life, EXPIRE, side, 0, order, price, quantity)
         spawn(flow.agenda, flow.due, flow.tables, flow.clock[NOW], rng, ADD, side, order, price, quantity, False)
 
@@ -338,7 +338,7 @@ def remove(floor, flow, rng, ts, order):  # type: ignore[no-untyped-def]
 
 @inlined
 def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
-    """Cancel one of the orders of a side near the touch; how likely each is depends on where it stands now."""
+    """Cancel one of the orders of a side near the touch; how likely each is depends on its size and where it stands."""
     marks, tables, live = floor.marks, flow.tables[0], flow.live
     for _ in range(_TRIES):
         if flow.live_count[0] == 0:
@@ -351,7 +351,8 @@ def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
             continue
         behind = marks[LAST_BID] - order.price if side > 0 else order.price - marks[LAST_ASK]
         where = 0 if behind < 1.0 else 1 + bucket(tables.life_edges, behind)
-        if order.side == side and behind <= tables.window[0] and rng.random() < tables.picked[where]:
+        picked = tables.picked[where, bucket(tables.life_sizes, order.quantity)]
+        if order.side == side and behind <= tables.window[0] and rng.random() < picked:
             remove(floor, flow, rng, ts, live[k])
             return
 

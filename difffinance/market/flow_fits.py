@@ -18,7 +18,8 @@ from difffinance.errors import InputError
 from difffinance.market.flow_state import TABLES
 
 SHIPPED = ("GOOG",)
-_SIZES = ("size", "take_size")
+_SIZES, _SIZE_EDGES = ("size", "take_size"), ("queue_edges", "life_sizes")
+_ANEW = "Make one of an earlier version anew: difffinance calibrate SYMBOL --flow."
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class FlowFit:
         names = TABLES.names or ()
         if set(names) != set(self.tables_by_name):
             off = sorted(set(names) ^ set(self.tables_by_name))
-            raise InputError(f"a flow fit has the tables {', '.join(names)}; missing or unknown: {', '.join(off)}.")
+            raise InputError(
+                f"a flow fit has the tables {', '.join(names)}; missing or unknown: {', '.join(off)}. {_ANEW}"
+            )
         for name in names:
             table = self.table(name)
             if table.shape != TABLES[name].shape or not np.isfinite(table).all():
                 raise InputError(
-                    f"table '{name}' must hold {TABLES[name].shape} finite numbers; got shape {table.shape}."
+                    f"table '{name}' must hold {TABLES[name].shape} finite numbers; got shape {table.shape}. {_ANEW}"
                 )
 
         if self.branching_ratio >= 1.0:
@@ -115,7 +118,8 @@ class FlowFit:
             tables[name][0] = self.table(name)
         for name in _SIZES:
             tables[name] = np.maximum(np.round(tables[name] / config.lot_size), 1.0)
-        tables["queue_edges"] /= config.lot_size
+        for name in _SIZE_EDGES:
+            tables[name] /= config.lot_size
         tables["unit"][0, 2] = max(round(tables["unit"][0, 2] / config.lot_size), 1)
         return tables
 
@@ -140,10 +144,7 @@ def flow_fit_from_json(value: Any) -> FlowFit:
     names = {field.name for field in fields(FlowFit)}
     if not isinstance(value, dict) or set(value) != names:
         given = ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
-        raise InputError(
-            f"a flow fit has the fields {', '.join(sorted(names))}; got {given}. "
-            "Make one of an earlier version anew: difffinance calibrate SYMBOL --flow."
-        )
+        raise InputError(f"a flow fit has the fields {', '.join(sorted(names))}; got {given}. {_ANEW}")
     return FlowFit(**value)
 
 

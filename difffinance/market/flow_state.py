@@ -32,7 +32,7 @@ ITEM = np.dtype(
 
 # The numbers of a fitted flow as the kernels read them. Shares and quantiles are arrays of fixed length, so that a
 # table is one record and costs a call nothing. Spreads fall in 7 buckets, queues in 3, new orders in 5 classes.
-SPREADS, QUEUES, DEPTHS, GAPS = 7, 3, 300, 4
+SPREADS, QUEUES, DEPTHS, GAPS, LIFE_SIZES = 7, 3, 300, 4, 3
 TABLES = np.dtype([
     ("spread_edges", "f8", (SPREADS - 1,)),  # ticks
     ("queue_edges", "f8", (QUEUES - 1,)),  # lots
@@ -44,7 +44,8 @@ TABLES = np.dtype([
     ("take", "f8", (QUEUES, 2)),  # chance that a market order takes exactly the queue; that it takes at most it
     ("take_size", "f8", (40,)),  # quantiles of lots of the other market orders
     ("life_edges", "f8", (2,)),  # ticks behind the touch that part the last three classes; the first: inside, at
-    ("life", "f8", (5, 25)),  # quantiles of log seconds to the cancellation
+    ("life_sizes", "f8", (LIFE_SIZES - 1,)),  # lots
+    ("life", "f8", (5, LIFE_SIZES, 25)),  # quantiles of log seconds to the cancellation, by place and size
     ("base", "f8", (3,)),  # spontaneous limit orders, cancellations, market orders per second at factor 1
     ("met", "f8", (3,)),  # mean factor that children of each kind meet: a limit of bursts, not read by kernels
     ("add_factor", "f8", (SPREADS,)),  # rate of limit orders by spread over its largest
@@ -57,7 +58,8 @@ TABLES = np.dtype([
     ("decay", "f8", (6,)),  # per second
     ("stay", "f8", (3,)),  # chance that a re-quote stays near the old price; that it, an order's child, keeps the size
     ("shift", "f8", (26,)),  # quantiles of ticks better than the old price
-    ("picked", "f8", (4,)),  # of an order by a wave of cancellations: at the touch, then by `life_edges`; the largest 1
+    # Chance of an order to be picked by a wave of cancellations, at the touch and then by `life_edges`, and by size.
+    ("picked", "f8", (4, LIFE_SIZES)),  # the largest 1
     ("window", "f8", (1,)),  # ticks behind the touch up to which events set off cancellations
     ("state_rates", "f8", (SPREADS, QUEUES, 5)),  # per side and second: limit inside, at, behind, cancel, market order
     ("deep_cancel", "f8", (SPREADS,)),  # per second and order behind the touch

@@ -44,7 +44,7 @@ def test_a_planted_process_is_recovered():
         time, kind, source, side, block, np.zeros(n, int), np.zeros((n, 2, 3), int), np.ones(n), np.ones(n),
         np.full(n, np.nan), np.full(n, -1), {b: (b + 1) * 300.0 for b in range(30)},
     )  # fmt: skip
-    found = fit_excitation(stream, np.ones((5, len(AGE_EDGES))), 1, decays=DECAYS)
+    found = fit_excitation(stream, np.ones((5, 1, len(AGE_EDGES))), 1, decays=DECAYS)
     events = np.bincount(source, minlength=4)
     for parent in (0, 2, 3):
         error = 3.5 * np.sqrt(np.maximum(alpha[parent], 0.03) / events[parent])

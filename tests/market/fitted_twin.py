@@ -176,7 +176,7 @@ class FittedTwin:
         if order in self.book.orders:
             self.live.append(order)
             kind = where if where < 2 else 2 + bucket(self.t["life_edges"], away)
-            life = math.exp(self.between(self.t["life"][kind]))
+            life = math.exp(self.between(self.t["life"][kind][bucket(self.t["life_sizes"], quantity)]))
             self.agenda.push(self.now + life, EXPIRE, side, 0, order, price, quantity)
             self.spawn(ADD, side, order, price, quantity)
 
@@ -189,7 +189,8 @@ class FittedTwin:
                 continue
             away = self.behind(side, order.price)
             where = 0 if away < 1 else 1 + bucket(self.t["life_edges"], away)
-            if order.side == side and away <= self.t["window"][0] and self.rng.random() < self.t["picked"][where]:
+            picked = self.t["picked"][where][bucket(self.t["life_sizes"], order.quantity)]
+            if order.side == side and away <= self.t["window"][0] and self.rng.random() < picked:
                 self.remove(order.order_id)
                 return
 
