@@ -102,35 +102,58 @@ class Merger:
 
 
 class TradeNumbers:
-    """Trades by the venue's rising numbers: each is taken once; those sent again and those never sent are counted."""
+    """Trades by the venue's numbers: each is taken once; those sent again and those never sent are counted.
+
+    What was seen is kept as runs of numbers, which grows with what is missing and not with what was sent.
+    """
 
     def __init__(self) -> None:
-        self.last: int | None = None
-        self.again = self.missing = 0
+        self.again = 0
+        self._first = self._last = np.zeros(0, np.int64)  # of every run
 
-    def __call__(self, numbers: Array) -> Array:
-        """Return the places of the trades that are new, in the order of their numbers."""
-        new, order = np.unique(numbers, return_index=True)
-        if self.last is not None:
-            later = new > self.last
-            new, order = new[later], order[later]
-        self.again += len(numbers) - len(new)
-        if len(new):
-            before = new[0] - 1 if self.last is None else self.last
-            self.missing += int((np.diff(new, prepend=before) - 1).sum())
-            self.last = int(new[-1])
+    @property
+    def missing(self) -> int:
+        """The numbers between the least and the largest that were not seen so far."""
+        return int((self._first[1:] - self._last[:-1] - 1).sum())
+
+    def __call__(self, numbers: Array, rows: Array) -> Array:
+        """Return the places of the trades that are new: by rows, which rise, and by numbers within one."""
+        order = np.lexsort((numbers, rows))
+        once = np.sort(np.unique(numbers[order], return_index=True)[1])
+        order = order[once]
+        found = numbers[order]
+        begun = np.searchsorted(self._first, found, side="right")
+        order = order[begun == np.searchsorted(self._last, found, side="left")]  # no run that has begun is open
+        self.again += len(numbers) - len(order)
+        self._see(numbers[order])
         return order
+
+    def _see(self, new: Array) -> None:
+        if len(new):
+            first, last = (np.sort(np.concatenate([ends, new])) for ends in (self._first, self._last))
+            parted = first[1:] > last[:-1] + 1
+            self._first, self._last = first[np.append(True, parted)], last[np.append(parted, True)]
 
 
 class Rising:
-    """Times that may not fall: one that does takes the time before it, and is counted."""
+    """Times that may not fall: one that does takes the time before it, and is counted.
+
+    Where numbers come with the times and one falls, its time is a nanosecond after the one before, at least.
+    """
 
     def __init__(self) -> None:
         self.last, self.raised = int(np.iinfo(np.int64).min), 0
+        self._number = self.last
 
-    def __call__(self, ts: Array) -> Array:
+    def __call__(self, ts: Array, numbers: Array | None = None) -> Array:
         """Return the next times, raised."""
-        steady = np.maximum.accumulate(np.concatenate([[self.last], ts]))[1:]
+        if len(ts) == 0:
+            return ts
+        later = np.zeros(len(ts), np.int64)
+        if numbers is not None:
+            later = np.cumsum(numbers < np.concatenate([[self._number], numbers[:-1]]))
+            self._number = int(numbers[-1])
+        steady = np.maximum.accumulate(np.concatenate([[self.last], ts - later]))[1:] + later
         self.raised += int((steady > ts).sum())
-        self.last = int(steady[-1]) if len(ts) else self.last
+        self.last = int(steady[-1])
         return steady

@@ -39,7 +39,7 @@ class Spool:
         """Write rows that have passed `schema.check`; refuse a piece whose first key is not after the last one."""
         if not frame.height:
             return
-        keys = frame.select(self.schema.key)
+        keys = frame.select(pl.col(self.schema.key).to_physical())  # Python's times have no nanoseconds
         first, last = keys.row(0), keys.row(-1)
         if self._last is not None and not first > self._last:
             raise DataError(

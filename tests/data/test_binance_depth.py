@@ -220,12 +220,23 @@ def test_what_no_book_can_be_made_of(lake, tmp_path):
         fetch(lake, tmp_path, [])
     with pytest.raises(InputError, match="--kind does not go with"):
         fetch(lake, tmp_path, DAY, kind="trades")
+    with pytest.raises(InputError, match="--interval 1d does not go with"):
+        fetch(lake, tmp_path, DAY, interval="1d")
     assert fetch(lake, tmp_path, DAY, symbol="MINE")["tables"][0]["symbol"] == "MINE"
 
 
 def test_blocks_give_what_the_whole_gives(tmp_path, blocks_of):
-    """Blocks of one line, of a few, and the whole file. A lost update makes a gap, a snapshot ends it."""
-    again = [diff(200, 201, 900, [("98.00", "1")]), snapshot(201), diff(202, 203, 1000, [("99.00", "7")])]
+    """Blocks of one line, of a few, and the whole file. A lost update makes a gap, a snapshot ends it.
+
+    Trades 6 and 5 come late, 6 in the time of 7; trade 7 comes twice.
+    """
+    numbers = (7, 6, 5, 7)
+    again = [
+        *(trade(n, 400, "101.00", "1.0", False) for n in numbers),
+        diff(200, 201, 900, [("98.00", "1")]),
+        snapshot(201),
+        diff(202, 203, 1000, [("99.00", "7")]),
+    ]
     found = []
     for block in (1, 700, 1 << 22):
         blocks_of(block)
@@ -236,6 +247,8 @@ def test_blocks_give_what_the_whole_gives(tmp_path, blocks_of):
         found.append((tables, answer["repairs"], answer["verification"]))
     assert found[0] == found[1] == found[2]
     assert found[0][2]["gaps"] == 1 and found[0][2]["snapshots"] == 2 and len(found[0][0]) == 4
+    assert [row[2] for row in found[0][0]["Trades"]] == [1, 2, 3, 7, 6, 5] and found[0][2]["trade_ids_missing"] == 1
+    assert {"rule": "trade sent twice dropped", "rows": 1} in found[0][1]
 
 
 # --- real captures -----------------------------------------------------------------------------------------------

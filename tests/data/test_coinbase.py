@@ -135,11 +135,12 @@ def test_pieces_of_any_size_give_the_same(lake, tmp_path, blocks_of):
         trade(18, 5.5, 8, "99.5", "2", "BUY"),
         book(30, 6.0, *START, kind="snapshot"),
         book(31, 6.1, *other, kind="snapshot", product="ETH-USD"),
-        trade(32, 6.2, 10, "100", "1", "SELL"),
-        ticker(33, 6.3, "99.5", "2", "100", "1.5"),
-        *(book(34 + k, 7.0 + k / 2, ("bid", "99.5", str(k + 1))) for k in range(20)),
-        ticker(54, 20.0, "99.5", "20", "100", "1.5"),
-        *(book(55 + k, 20.0 + 8 * k, ("bid", "99", str(k + 1))) for k in range(4)),
+        trade(32, 6.2, 11, "100", "1", "SELL"),
+        trade(33, 6.2, 10, "100", "0.1", "SELL"),  # late
+        ticker(34, 6.3, "99.5", "2", "100", "1.5"),
+        *(book(35 + k, 7.0 + k / 2, ("bid", "99.5", str(k + 1))) for k in range(20)),
+        ticker(55, 20.0, "99.5", "20", "100", "1.5"),
+        *(book(56 + k, 20.0 + 8 * k, ("bid", "99", str(k + 1))) for k in range(4)),
     ]
     whole = fetch(lake, tmp_path, *capture)
     expected = tables(lake, whole)

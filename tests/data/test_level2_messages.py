@@ -3,7 +3,17 @@
 import numpy as np
 
 from difffinance.data.level2 import UPDATE
-from difffinance.data.level2_messages import WAIT_NS, Merger, Messages, Rising, join, nothing, of_levels, of_trades
+from difffinance.data.level2_messages import (
+    WAIT_NS,
+    Merger,
+    Messages,
+    Rising,
+    TradeNumbers,
+    join,
+    nothing,
+    of_levels,
+    of_trades,
+)
 
 
 def updates(ts: np.ndarray, counts: np.ndarray) -> Messages:
@@ -62,3 +72,34 @@ def test_times_rise_over_pieces():
     rising = Rising()
     assert [rising(np.array(piece)).tolist() for piece in ([3, 1], [], [2, 5])] == [[3, 3], [], [3, 5]]
     assert rising.raised == 2
+
+
+def test_a_trade_of_a_lower_number_comes_later_than_the_one_before_it():
+    """A table's key is (time, number): where the number falls, the time is one nanosecond more at least."""
+    ts, seq = np.array([10, 10, 10, 9, 12, 12]), np.array([5, 7, 6, 8, 11, 10])
+    for cut in range(7):
+        rising = Rising()
+        parts = [rising(ts[part], seq[part]) for part in (slice(0, cut), slice(cut, 6))]
+        assert np.concatenate(parts).tolist() == [10, 10, 11, 11, 12, 13] and rising.raised == 3
+
+
+def test_trades_are_told_once_however_they_are_cut():
+    """Against a set: numbers come late, again and never; a line that tells several tells them in any order."""
+    rng = np.random.default_rng(6)
+    told = rng.permutation(np.repeat(np.arange(300, 800), rng.integers(0, 4, 500)))
+    told = told[np.argsort(told + rng.normal(0, 30, len(told)))]
+    lines = np.sort(rng.integers(0, 400, len(told)))
+    seen, plain = set(), []
+    for line in np.unique(lines):
+        new = sorted(set(told[lines == line].tolist()) - seen)
+        seen.update(new)
+        plain += [(line, number) for number in new]
+    assert np.diff([number for _, number in plain]).min() < 0
+    for pieces in (1, 7, 400):
+        numbers, found = TradeNumbers(), []
+        for own in (np.flatnonzero(lines * pieces // 400 == k) for k in range(pieces)):
+            order = own[numbers(told[own], lines[own])]
+            found += zip(lines[order], told[order], strict=True)
+        assert found == plain
+        assert numbers.again == len(told) - len(plain)
+        assert numbers.missing == max(seen) - min(seen) + 1 - len(seen) > 0

@@ -194,14 +194,16 @@ class _Import:
 
     def _write(self, piece: Capture, book: Messages) -> None:
         """Write trades and quotes, and what of the book is ready."""
-        order = self._numbers(piece.tables["trade"]["t"].to_numpy())
-        trade = piece.tables["trade"][order]
+        trade = piece.tables["trade"]
+        order = self._numbers(trade["t"].to_numpy(), trade["row"].to_numpy())
+        trade = trade[order]
         rows, price, quantity = trade["row"].to_numpy(), piece.prices["p"].take(order), piece.prices["q"].take(order)
+        ids = trade["t"].to_numpy()
         ts, maker = trade["T"].to_numpy() * 1_000_000, trade["m"].to_numpy()  # the buyer is the maker: a bid was hit
         frame = trades_table(
             self.symbol,
-            self._trade_times(ts),
-            trade["t"].to_numpy(),
+            self._trade_times(ts, ids),
+            ids,
             price,
             quantity,
             np.where(maker, -1, 1),

@@ -240,14 +240,16 @@ class _Import:
                 f"a trade needs side BUY or SELL and a whole trade_id; got {given}.", file=self.file, row=bad["row"][0]
             )
         ids = trades["trade_id"].cast(pl.Int64).to_numpy()
-        order = self._numbers(ids)
+        order = self._numbers(ids, trades["row"].to_numpy())
         if not len(order):
             return nothing()
         ts = _nanoseconds(trades["time"], trades["row"], self.file).to_numpy()[order]
         side = np.where((trades["side"] == "SELL").to_numpy(), 1, -1)[order]
         price, size = (items.numbers[c].take(order) for c in ("price", "size"))
         rows = trades["row"].to_numpy()[order]
-        frame = trades_table(self.product, self._trade_times(ts), ids[order], price, size, side, self.file, rows)
+        frame = trades_table(
+            self.product, self._trade_times(ts, ids[order]), ids[order], price, size, side, self.file, rows
+        )
         self.tables.append(TRADES, frame)
         ticks = items.steps("market_trades", "price", self.grid.tick)[order]
         lots = items.steps("market_trades", "size", self.grid.lot)[order]
