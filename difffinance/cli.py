@@ -116,7 +116,7 @@ def fetch(
     what: What = None,
     start: Annotated[str | None, typer.Option(help="first day, YYYY-MM-DD")] = None,
     end: Annotated[str | None, typer.Option(help="day after the last, YYYY-MM-DD")] = None,
-    interval: Annotated[str, typer.Option(help="bar length, e.g. 1d")] = "1d",
+    interval: Annotated[str | None, typer.Option(help="bar length, 1d if not given")] = None,
     symbol: Annotated[str | None, typer.Option(help="name for the tables of a file")] = None,
     kind: Annotated[str | None, typer.Option(help="of a vendor's data, e.g. aggTrades, klines, um/trades")] = None,
     preset: Preset = "default",

@@ -47,7 +47,7 @@ def fetch_tables(
     kind: str | None = None,
     start: str | None = None,
     end: str | None = None,
-    interval: str = "1d",
+    interval: str | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Bring `what` from `source` into the lake and return what was written, repaired and verified (CONTRACT 2).
@@ -62,9 +62,8 @@ def fetch_tables(
     given = {"symbol": symbol, "kind": kind, "start": start, "end": end, "interval": interval}
     options = {name: value for name, value in given.items() if value is not None}
     for name in options.keys() - set(connector.TAKES):
-        if (name, options[name]) != ("interval", "1d"):
-            known = ", ".join(f"--{option}" for option in connector.TAKES) or "no options"
-            raise InputError(f"fetch {source} does not take --{name}. It takes: {known}.")
+        known = ", ".join(f"--{option}" for option in connector.TAKES) or "no options"
+        raise InputError(f"fetch {source} does not take --{name}. It takes: {known}.")
     options = {name: options[name] for name in connector.TAKES if name in options}
     check_writable(lake.root)
     with ExitStack() as spools:
@@ -109,7 +108,7 @@ def fetch_bars(
         symbol=symbol if path is not None else None,
         start=start,
         end=end,
-        interval=interval,
+        interval=None if interval == "1d" else interval,  # what sources bring unless told; some take no other
     )
     return load_bars(symbol, lake=lake, adjusted=adjusted, interval=interval)
 

@@ -239,6 +239,9 @@ def test_money_of_a_great_day_is_no_matter_of_digits(lake, tmp_path, archive):
         (",5,20,", ",0,20,", "row 2: count is 0 and volume is not, or the other way"),
         (",5,20,", ",5,20.1,", "row 2: takers bought more than was traded"),
         ("20,851.0,0", "20,851.1,0", "row 2: takers bought more than was traded"),
+        (",5,20,", ",5,-20,", "row 2: takers bought less than nothing"),
+        ("20,851.0,0", "20,-851.0,0", "row 2: takers bought less than nothing"),
+        (",42.4,", ",50.0,", "row 2: low is above high"),
     ],
 )
 def test_what_klines_tell_twice_must_agree(lake, tmp_path, archive, old, new, message):
@@ -320,6 +323,11 @@ def test_hostile_archives(lake, tmp_path, archive):
         (["BTCUSDT"], {"kind": "depth", "start": "2024-01-01", "end": "2024-01-02"}, "kind 'depth' is not known"),
         (["BTCUSDT"], {"kind": "um/bookDepth", "start": "2024-01-01", "end": "2024-01-02"}, "no price levels"),
         (["BTCUSDT"], {"interval": "7m", "start": "2024-01-01", "end": "2024-01-02"}, "interval '7m'"),
+        (
+            ["BTCUSDT"],
+            {"kind": "trades", "interval": "1d", "start": "2024-01-01", "end": "2024-01-02"},
+            "--interval 1d does not go with BTCUSDT",
+        ),
         (["BTCUSDT"], {"symbol": "X", "start": "2024-01-01", "end": "2024-01-02"}, "--symbol does not go with"),
     ],
 )
@@ -332,8 +340,9 @@ def test_interval_of_a_file_is_in_its_name(lake, tmp_path):
     path = tmp_path / "BTCUSDT-1m-2024-01-01.csv"
     path.write_text("\n".join(KLINES))
     assert fetch_tables("binance", [str(path)], lake=lake, config=CONFIG, interval="1m")["tables"][0]["rows"] == 3
-    with pytest.raises(InputError, match="--interval 5m does not go with"):
-        fetch_tables("binance", [str(path)], lake=lake, config=CONFIG, interval="5m")
+    for other in ("5m", "1d"):
+        with pytest.raises(InputError, match=f"--interval {other} does not go with"):
+            fetch_tables("binance", [str(path)], lake=lake, config=CONFIG, interval=other)
 
 
 def test_tick_that_is_given_must_hold(lake, tmp_path):

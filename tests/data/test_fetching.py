@@ -42,9 +42,10 @@ def test_option_that_nothing_reads_is_refused(lake, source):
         fetch_tables(source, ["SPY"], lake=lake, config=CONFIG, kind="trades")
 
 
-def test_lobster_takes_no_interval(lake):
+@pytest.mark.parametrize("interval", ["1m", "1d"])
+def test_lobster_takes_no_interval(lake, interval):
     with pytest.raises(InputError, match="--interval"):
-        fetch_tables("lobster", ["GOOG"], lake=lake, config=CONFIG, interval="1m")
+        fetch_tables("lobster", ["GOOG"], lake=lake, config=CONFIG, interval=interval)
 
 
 def test_spx_is_the_history_that_arch_ships(lake):

@@ -79,11 +79,11 @@ def fetch(request: Request, *, sleep: Callable[[float], None] = time.sleep) -> F
         _refuse_options(request, "start", "end")
         if match := _NAME.fullmatch(path.name):
             market, kind = _kind(request.options.get("kind"), match["kind"])
-            if request.options.get("interval", "1d") not in ("1d", match["kind"]):
+            if request.options.get("interval", match["kind"]) != match["kind"]:
                 _refuse_options(request, "interval")
             symbol = request.options.get("symbol") or match["symbol"] + MARKETS[market][1]
             return _import([path], check_symbol(symbol), kind, match["kind"], request)
-        _refuse_options(request, "kind")
+        _refuse_options(request, "kind", "interval")
         return binance_depth.import_capture(path, request)
     if "/" in word or "." in word:
         raise InputError(f"{word} does not exist. Use: {USAGE}.")
@@ -91,6 +91,8 @@ def fetch(request: Request, *, sleep: Callable[[float], None] = time.sleep) -> F
     if not re.fullmatch(r"[A-Z0-9_]{2,40}", word):
         raise InputError(f"{word} is not a symbol of Binance. Allowed: capital letters and digits, e.g. BTCUSDT.")
     market, kind = _kind(request.options.get("kind"))
+    if kind != "klines":
+        _refuse_options(request, "interval")
     interval = request.options.get("interval", "1d") if kind == "klines" else ""
     if interval and interval not in INTERVALS:
         raise InputError(f"interval '{interval}' is not known. Allowed: {', '.join(INTERVALS)}.")
@@ -243,8 +245,6 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
     }
     frames = [_typed(table, kind, path.name) for table, path in zip(files, paths, strict=True)]
     tolerance, repairs = request.config.range_tolerance, dict[str, int]()
-    for own, path in zip(frames, paths, strict=True):
-        _refuse_contradictions(own, kind, name, tolerance, path.name)
     frame = pl.concat(frames)
     _check_order(frame, kind, paths, [own.height for own in frames])
     verification = {
@@ -280,6 +280,8 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
         schema = QUOTES if kind == "bookTicker" else TRADES
         checked = [_checked(own, schema, symbol, path.name) for own, path in zip(frames, paths, strict=True)]
         table = Table(schema, symbol, pl.concat(checked), metadata, part)
+    for own, path in zip(frames, paths, strict=True):
+        _refuse_contradictions(own, kind, name, tolerance, path.name)
     return Fetched((table,), repairs, verification, raw_files=tuple(paths))
 
 
@@ -344,6 +346,7 @@ def _refuse_contradictions(frame: pl.DataFrame, kind: str, name: str, tolerance:
             least - rounding, most + rounding
         )
         bad["count is 0 and volume is not, or the other way round"] = (count == 0) != (volume == 0)
+        bad["takers bought less than nothing"] = pl.min_horizontal("taker_volume", "taker_quote_volume") < 0
         bad["takers bought more than was traded"] = (pl.col("taker_volume") > volume) | (
             pl.col("taker_quote_volume") > paid
         )
