@@ -97,6 +97,8 @@ def picked_table(day: VisibleDay, lives: OrderLives, rows: Array, caused: Array,
 
     `caused` is the chance of each message in `rows` that another one set it off. Each such cancellation picks among
     the orders of its side that are known and stand then; places are as then: at the touch, behind by `LIFE_EDGES`.
+    Sizes are those at birth, where the market takes what is left: on GOOG's training blocks that is another class for
+    0.2% of the orders picked and of those that stood beside them.
     """
     gone = (day.kind[rows] == LEAVE) & (lives.order_of[rows] >= 0) & (caused > 0.0)
     rows, caused = rows[gone], caused[gone]
@@ -105,7 +107,7 @@ def picked_table(day: VisibleDay, lives: OrderLives, rows: Array, caused: Array,
     edges, sizes = np.concatenate([[1.0], LIFE_EDGES]), len(size_edges) + 1
     standing, picked = np.zeros((len(rows), (len(edges) + 1) * sizes)), np.zeros(len(rows), int)
     alive, births = {1: np.zeros(0, int), -1: np.zeros(0, int)}, np.searchsorted(lives.birth, rows)
-    for i, (row, first, last) in enumerate(zip(rows, np.append(0, births[:-1]), births, strict=True)):
+    for i, (row, first, last) in enumerate(zip(rows, np.append(0, births)[:-1], births, strict=True)):
         new, own = np.arange(first, last), int(day.side[row])
         alive = {s: np.append(orders, new[side[new] == s]) for s, orders in alive.items()}
         here = alive[own] = alive[own][lives.end[alive[own]] >= day.seconds[row]]

@@ -338,7 +338,10 @@ def remove(floor, flow, rng, ts, order):  # type: ignore[no-untyped-def]
 
 @inlined
 def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
-    """Cancel one of the orders of a side near the touch; how likely each is depends on its size and where it stands."""
+    """Cancel one of the orders of a side near the touch; how likely each is depends on its size and where it stands.
+
+    Its size is what is left of it. The chances were fitted by sizes at birth (`calibration.flow_tables.picked_table`).
+    """
     marks, tables, live = floor.marks, flow.tables[0], flow.live
     for _ in range(_TRIES):
         if flow.live_count[0] == 0:

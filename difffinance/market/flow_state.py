@@ -31,7 +31,8 @@ ITEM = np.dtype(
 
 
 # The numbers of a fitted flow as the kernels read them. Shares and quantiles are arrays of fixed length, so that a
-# table is one record and costs a call nothing. Spreads fall in 7 buckets, queues in 3, new orders in 5 classes.
+# table is one record and costs a call nothing. Spreads fall in 7 buckets, queues in 3, new orders in 5 places (inside,
+# at the touch, three behind it) and 3 sizes.
 SPREADS, QUEUES, DEPTHS, GAPS, LIFE_SIZES = 7, 3, 300, 4, 3
 TABLES = np.dtype([
     ("spread_edges", "f8", (SPREADS - 1,)),  # ticks
@@ -43,7 +44,7 @@ TABLES = np.dtype([
     ("size", "f8", (3, 40)),  # quantiles of lots: inside, at, behind
     ("take", "f8", (QUEUES, 2)),  # chance that a market order takes exactly the queue; that it takes at most it
     ("take_size", "f8", (40,)),  # quantiles of lots of the other market orders
-    ("life_edges", "f8", (2,)),  # ticks behind the touch that part the last three classes; the first: inside, at
+    ("life_edges", "f8", (2,)),  # ticks behind the touch that part the last three places
     ("life_sizes", "f8", (LIFE_SIZES - 1,)),  # lots
     ("life", "f8", (5, LIFE_SIZES, 25)),  # quantiles of log seconds to the cancellation, by place and size
     ("base", "f8", (3,)),  # spontaneous limit orders, cancellations, market orders per second at factor 1

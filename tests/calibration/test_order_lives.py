@@ -3,7 +3,7 @@ import pytest
 
 from difffinance.calibration.background_flow import event_stream
 from difffinance.calibration.excitation import AGE_EDGES, fit_excitation, hazards
-from difffinance.calibration.flow_tables import life_table, picked_table
+from difffinance.calibration.flow_tables import choice_chances, life_table, picked_table
 from difffinance.calibration.order_lives import LIFE_EDGES, PLACES, exposure_by_age, life_sizes, order_lives
 from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, VisibleDay
 from difffinance.market.flow_state import LIFE_SIZES
@@ -45,6 +45,15 @@ def test_waves_pick_places_and_sizes_as_planted():
     rows = np.arange(len(day.kind))
     found = picked_table(day, order_lives(day, edges), rows, np.ones(len(rows)), edges)
     assert found[[0, 2]] == pytest.approx(RATES / RATES.max(), rel=0.12)
+
+
+def test_where_no_wave_took_anything_all_are_as_likely():
+    day = planted_day(1)
+    edges, rows = np.array([50.0, 150.0]), np.arange(len(day.kind))
+    lives = order_lives(day, edges)
+    assert (picked_table(day, lives, rows, np.zeros(len(rows)), edges) == 1.0).all()
+    assert (picked_table(day, lives, rows[:0], np.zeros(0), edges) == 1.0).all()
+    assert (choice_chances(np.zeros(3), np.zeros((0, 3)), np.zeros(0)) == 1.0).all()
 
 
 def test_an_order_is_small_or_large_beside_the_size_that_holds_half_of_the_volume():

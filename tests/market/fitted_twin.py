@@ -181,6 +181,7 @@ class FittedTwin:
             self.spawn(ADD, side, order, price, quantity)
 
     def leave(self, side):
+        """Cancel an order of a wave; its size is what is left of it, as in the kernel."""
         for _ in range(64):
             if not self.live:
                 return

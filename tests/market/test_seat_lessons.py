@@ -5,6 +5,7 @@ import pytest
 
 from difffinance.config import FlowConfig, MarketConfig
 from difffinance.errors import ConfigError
+from difffinance.market import seat_lessons
 from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_state import ANSWERED, FADES, FADING, LOG_VALUE, VALUE_SD
 from difffinance.market.flow_state import UNIT as PLACE
@@ -90,11 +91,19 @@ def test_impact_grows_like_a_root_and_relaxes(p):
     assert 0.4 < growth < 0.6 and 0.5 < path[-1] / path[1599] < 0.8
 
 
-def test_impact_depends_little_on_how_fast_an_order_is_traded(p):
-    """2000 orders at a tenth and at a third of the background's pace: 1.46 apart if only the volume counted."""
-    programmes = [([(1, UNIT)] + [(1, 0)] * n) * 2000 for n in (10, 3)]
-    slow, fast = (learned(p, programme)[-1] - WORTH * KEPT * 2000 for programme in programmes)
-    assert 1.0 < fast / slow < 1.3
+def test_impact_depends_little_on_how_fast_an_order_is_traded(p, monkeypatch):
+    """2000 orders at a tenth and at a third of the background's pace, and the same where seats are never noticed."""
+
+    def apart():
+        programmes = [([(1, UNIT)] + [(1, 0)] * n) * 2000 for n in (10, 3)]
+        slow, fast = (learned(p, programme)[-1] - WORTH * KEPT * 2000 for programme in programmes)
+        return fast / slow
+
+    assert 1.0 < apart() < 1.3
+    for kernel in (learn_from_seat, forget):  # plain Python reads the constant anew
+        monkeypatch.setitem(globals(), kernel.__name__, kernel.py_func)
+    monkeypatch.setattr(seat_lessons, "NOTICED", math.inf)
+    assert apart() == pytest.approx(1.63, abs=0.005)
 
 
 def test_no_round_trip_is_paid_by_the_value(p):
