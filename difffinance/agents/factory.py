@@ -32,7 +32,7 @@ class AgentFactory:
         allowed = [option for option in signature(agent_class).parameters if option not in ("seat", "model")]
         for option in options:
             if option not in allowed:
-                raise InputError(f"a {kind} has no option '{option}'. Allowed: {', '.join(allowed) or 'none'}.")
+                raise InputError(f"kind '{kind}' has no option '{option}'. Allowed: {', '.join(allowed) or 'none'}.")
         if kind == "diffusion":
             return agent_class(_sample_model() if model is None else model, seat=seat, **options)
         return agent_class(seat, **options)
@@ -54,6 +54,11 @@ class AgentFactory:
         unknown = [kind for kind in options if kind not in kinds]
         if unknown:
             raise InputError(f"options for '{unknown[0]}' are given, but no agent of that kind. Kinds: {kinds}.")
+        for kind, given in options.items():
+            if not isinstance(given, Mapping) or {"seat", "model"} & given.keys():
+                raise InputError(
+                    f"options of '{kind}' are {given!r}. Allowed: its arguments by name, but seat and model."
+                )
         if model is None and "diffusion" in kinds:
             model = _sample_model()
         agents = [

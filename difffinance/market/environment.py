@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from difffinance.market.enforcement import episode_seconds, with_trading_day
 from difffinance.market.observation import ACTION, KINDS, MOST_SEATS, NO_LIMIT
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
+from difffinance.market.snapshot import check_arrays
 from difffinance.market.utility import Utility
 from difffinance.participants import PARTICIPANTS
 from difffinance.records import Array, CostLaw, MarketState, Step
@@ -53,7 +55,7 @@ class MarketEnvironment:
         cost_laws: Sequence[CostLaw] = (),
         rewards: str | Sequence[Utility] = "wealth",
     ) -> None:
-        given = (config or MarketConfig(), agents or AgentsConfig())
+        given = MarketConfig() if config is None else config, AgentsConfig() if agents is None else agents
         if not isinstance(given[0], MarketConfig) or not isinstance(given[1], AgentsConfig):
             raise InputError(f"config and agents are {config!r} and {agents!r}. Allowed: MarketConfig, AgentsConfig.")
         self.config, self.agents = with_trading_day(given[0]), given[1]
@@ -129,9 +131,13 @@ class MarketEnvironment:
 
     def state(self) -> MarketState:
         """Return what the market shows now: the state that the last `reset` or `step` returned."""
+        return state_of(self._running_session)
+
+    @property
+    def _running_session(self) -> Any:
         if not self.started:
             raise InputError("there is no market yet. Call reset() first.")
-        return state_of(self.session)
+        return self.session
 
     def snapshot(self) -> dict[str, Any]:
         """Return the running market: arrays by name, and under `state` plain numbers (random generators included).
@@ -154,14 +160,17 @@ class MarketEnvironment:
 
     def restore(self, snapshot: dict[str, Any]) -> MarketState:
         """Go back to a `snapshot` and return its state."""
-        if not isinstance(snapshot, dict) or not {"state", "arrays"} <= snapshot.keys():
+        parts = [snapshot.get(part) for part in ("state", "arrays")] if isinstance(snapshot, dict) else [None]
+        if not all(isinstance(part, dict) for part in parts):
             raise InputError("this is no snapshot of a market. Allowed: what snapshot() or load_snapshot() returned.")
-        state = snapshot["state"]
-        if not isinstance(state, dict) or state.get("fits") != self._fits():
+        state: dict[str, Any] = snapshot["state"]
+        if state.get("fits") != self._fits():
             raise InputError("the snapshot is of another market. Allowed: one with the same arguments as this one.")
         if not self.started:
             self.reset(seed=0)
-        self.session.load(snapshot["arrays"] | state["generators"])
+        saved = snapshot["arrays"] | state.get("generators", {})
+        check_arrays(saved, self.session.save())
+        self.session.load(saved)
         self._seeds, self.refusals = np.random.SeedSequence(**state["seeds"]), dict(state["refusals"])
         for running, saved in zip(self._running, state.get("rewards", ()), strict=True):
             running.load(saved)
@@ -193,7 +202,7 @@ class MarketEnvironment:
     @property
     def constraints(self) -> Array:
         """What each seat may do now, `(N, 20)`: `observation.CONSTRAINTS`."""
-        return self.session.tables.constraints.copy()
+        return self._running_session.tables.constraints.copy()
 
     @property
     def step_volume(self) -> float:
@@ -203,12 +212,12 @@ class MarketEnvironment:
     @property
     def wealth(self) -> Array:
         """Wealth of each seat, `(N,)` quote currency, inventory at the mid."""
-        return self.session.tables.wealth.copy()
+        return self._running_session.tables.wealth.copy()
 
     @property
     def value(self) -> float:
         """The fundamental value, quote currency. No seat is shown it; for pictures and tests."""
-        return self.session.value
+        return self._running_session.value
 
     @property
     def venue(self) -> Any:
@@ -218,12 +227,12 @@ class MarketEnvironment:
     @property
     def events(self) -> Array:
         """Messages of the last step in order, `settlement.EVENT` rows: ticks, lots, nanoseconds since the opening."""
-        return self.session.events
+        return self._running_session.events
 
     @property
     def fills(self) -> Array:
         """Trades of the last step in order, `engine.FILL` rows: ids of maker and taker, ticks, lots."""
-        return self.session.fills
+        return self._running_session.fills
 
 
 def read_actions(actions: Sequence[Any] | Array, seats: int) -> tuple[Array, Array, list[Refusal]]:
@@ -254,8 +263,9 @@ def _read_action(given: Any, seated: bool) -> tuple[Array, int]:
         return np.empty(0), reasons.AGENT_RAISED
     try:
         raw = np.asarray(given)
-        action = raw.astype(float) if raw.dtype.kind in _REAL + "O" else np.empty(0)
-    except (TypeError, ValueError):
+        real = raw.dtype.kind in _REAL or (raw.dtype.kind == "O" and all(isinstance(n, Real) for n in raw.flat))
+        action = raw.astype(float) if real else np.empty(0)
+    except (TypeError, ValueError, OverflowError):
         return np.empty(0), reasons.ACTION_SHAPE
     if not seated or action.shape != (len(ACTION),):
         return action, reasons.ACTION_SHAPE

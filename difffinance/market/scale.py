@@ -74,6 +74,8 @@ def measure_flow(config: MarketConfig) -> FlowScale:
 @lru_cache(maxsize=32)
 def _measure(free: MarketConfig) -> FlowScale:
     rng = np.random.default_rng(20200102)
+    if free.flow_model == "zero_intelligence":
+        reference_steps(free, free.flow.limit_rate + free.flow.market_rate)  # refused before anything is played
     venue = _warm_venue(free, rng)
     steps = reference_steps(free, int(venue.floor.counts[NEXT_ID]) / WARM_UP_SECONDS)
     seen, done = np.empty((steps + 1, 3)), 0
@@ -99,6 +101,11 @@ def _measure(free: MarketConfig) -> FlowScale:
 
 def reference_steps(free: MarketConfig, rate: float) -> int:
     """Return how many steps of the reference run fit into memory at so many orders a second; refuse too long ones."""
+    if rate * WARM_UP_SECONDS > _MOST_ORDERS:
+        raise InputError(
+            f"{rate:,.0f} background orders a second are more than a market can begin with. Allowed: up to "
+            f"{_MOST_ORDERS / WARM_UP_SECONDS:,.0f}; lower market.flow.limit_rate and market.flow.market_rate."
+        )
     orders = max(rate * free.step_seconds, 1.0)
     if orders * _FEWEST > _MOST_ORDERS:
         raise InputError(

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from difffinance.data.store import atomic_file
-from difffinance.errors import DataError
+from difffinance.errors import DataError, InputError
 
-VERSION = 1
+VERSION = 2
+_GROWING = ("orders", "reserves", "levels", "bits", "fills", "log", "events", "paid_on", "live", "agenda")
 _STATE = "state.json"
 
 
@@ -21,6 +22,23 @@ def save_snapshot(path: Path, snapshot: dict[str, Any]) -> Path:
     with atomic_file(Path(path)) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **held)
     return Path(path)
+
+
+def check_arrays(saved: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuse arrays and generators that are not those of a market which would save `expected`; some may be longer."""
+    if saved.keys() != expected.keys():
+        raise InputError(
+            "the snapshot lacks arrays of this market. Allowed: what snapshot() or load_snapshot() returned."
+        )
+    for name, held in expected.items():
+        given, grows = saved[name], name.rpartition(".")[2] in _GROWING
+        if not isinstance(held, np.ndarray):
+            fits = isinstance(given, dict) and given.keys() == held.keys()
+        else:
+            fits = isinstance(given, np.ndarray) and given.dtype == held.dtype and given.ndim == held.ndim
+            fits = fits and (grows or given.shape == held.shape)
+        if not fits:
+            raise InputError(f"{name} of the snapshot is not that of this market. Allowed: a snapshot of this version.")
 
 
 def load_snapshot(path: Path) -> dict[str, Any]:

@@ -147,6 +147,7 @@ def observe(floor, history, kinds, watching, signals, scale, tables):  # type: i
     per_unit, per_sigma, mid = 1.0 / scale[UNIT], 1.0 / scale[SIGMA], floor.marks[MID]
     per_mid, decay = 1.0 / mid, scale[DECAY]
     half_spread = (floor.marks[LAST_ASK] - floor.marks[LAST_BID]) * per_mid / 2
+    shared = (decay, half_spread, per_unit, per_sigma)
     for seat in range(len(kinds)):
         money = floor.rates[seat, MONEY]
         tables.wealth[seat] = (floor.cash[seat] + floor.inventory[seat] * mid) * money - floor.fees[seat]
@@ -154,7 +155,7 @@ def observe(floor, history, kinds, watching, signals, scale, tables):  # type: i
             copy_row(tables.state[seat], tables.state[0])
             copy_row(tables.constraints[seat], tables.constraints[0])
         in_lots = tables.wealth[seat] * per_mid / money
-        observe_own(floor, seat, signals[seat], decay, in_lots, half_spread, per_unit, per_sigma, tables)
+        observe_own(floor, seat, signals[seat], in_lots, shared, tables)
         observe_constraints(floor, seat, in_lots, per_unit, tables.constraints[seat])
     observe_opponents(floor, history, kinds, watching, scale, tables)
 
@@ -203,8 +204,9 @@ def observe_public(floor, history, scale, depth, s):  # type: ignore[no-untyped-
 
 
 @inlined
-def observe_own(floor, seat, signal, decay, in_lots, half_spread, per_unit, per_sigma, tables):  # type: ignore[no-untyped-def]
+def observe_own(floor, seat, signal, in_lots, shared, tables):  # type: ignore[no-untyped-def]
     """Fill those of the 50 numbers that are the seat's own; `in_lots` is its wealth in lots at the mid."""
+    decay, half_spread, per_unit, per_sigma = shared
     s, rates, wealth, held = tables.state[seat], floor.rates[seat], tables.wealth[seat], floor.inventory[seat]
     s[_S_SIGNAL], s[_S_DECAY] = signal, decay if signal != 0.0 else 0.0
     s[_S_POSITION], s[_S_CAPITAL] = held * per_unit, in_lots * per_unit

@@ -36,7 +36,7 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
         learner: Learner | None = None,
         utilities: Sequence[Utility] | None = None,
     ) -> None:
-        self.learner = learner or Learner()
+        self.learner = Learner.chosen(learner)
         if utilities is not None and self.learner.reward != "wealth":
             raise InputError("rewards are those of the learner or of `utilities`; got both. Allowed: one of them.")
         if utilities is None and self.learner.utility is not None:

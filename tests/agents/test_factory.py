@@ -63,8 +63,11 @@ def test_bad_counts_are_refused(bad):
 
 
 def test_unknown_kinds_and_options_without_an_agent_are_refused():
-    with pytest.raises(InputError, match=r"a speculator has no option 'speed'\. Allowed: lookback, "):
+    with pytest.raises(InputError, match=r"kind 'speculator' has no option 'speed'\. Allowed: lookback, "):
         AgentFactory.create("speculator", speed=2)
+    for given in ({"seat": 3}, {"model": 3}, 5):
+        with pytest.raises(InputError, match="options of 'noise' are"):
+            AgentFactory.create_population(["noise"], options={"noise": given})
     with pytest.raises(InputError, match="whale"):
         AgentFactory.create_population({"whale": 1})
     with pytest.raises(InputError, match="not known"):

@@ -110,5 +110,7 @@ def test_the_reference_run_of_long_steps_is_shorter_and_of_endless_ones_refused(
     assert steps == [8000, 8000, 284]
     with pytest.raises(InputError, match=r"a step of 9000 s .* about 9\d\d,\d\d\d background orders"):
         measure_flow(MarketConfig(step_seconds=9000.0, flow=FlowConfig(limit_rate=100.0)))
+    with pytest.raises(InputError, match=r"20,000 background orders a second .* Allowed: up to 11,111"):
+        measure_flow(MarketConfig(flow=FlowConfig(limit_rate=10_000.0, market_rate=10_000.0)))
     with pytest.raises(InputError, match=r"about 864,000,000 background orders. Allowed: up to 66,666"):
         reference_steps(MarketConfig(step_seconds=86400), 10_000.0)

@@ -78,7 +78,12 @@ def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
         MarketEnvironment(3, MarketConfig(fee_bps=9.0), num_steps=60).restore(snapshot)
     with pytest.raises(InputError, match="another market"):
         env.restore({"state": {"steps": 3}, "arrays": {}})
-    for nothing in ({}, None, {"state": {}}):
+    with pytest.raises(InputError, match="lacks arrays"):
+        env.restore({**snapshot, "arrays": {}})
+    short = {**snapshot["arrays"], "floor.session": snapshot["arrays"]["floor.session"][:-1]}
+    with pytest.raises(InputError, match=r"floor\.session"):
+        env.restore({**snapshot, "arrays": short})
+    for nothing in ({}, None, {"state": {}}, {"state": {}, "arrays": 3}):
         with pytest.raises(InputError, match="no snapshot"):
             env.restore(nothing)
     (tmp_path / "bad.npz").write_bytes(b"PK no")

@@ -49,5 +49,7 @@ def test_each_seat_may_be_rewarded_by_its_own_utility():
         expected = market.step(table).rewards
         assert list(rewards[0].values()) == expected.tolist()
         assert rewards[1]["noise_0"] == expected[0] and rewards[1]["twap_1"] != expected[1]
+    with pytest.raises(InputError, match="learner is 'orders'"):
+        parallel_env(2, learner="orders")
     with pytest.raises(InputError, match="one of them"):
         parallel_env(2, kinds=kinds, learner=Learner(reward=Cara()), utilities=utilities)

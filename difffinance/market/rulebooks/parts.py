@@ -275,6 +275,8 @@ def read_fired(given: Iterable[object], fractions: tuple[Decimal, ...]) -> froze
     """Return the numbers, from 1, of levels that were reached before; each a number, `Halt`, fraction or per cent."""
     names = {Decimal(name): n for n, move in enumerate(fractions, 1) for name in (n, move, move * 100)}
     try:
+        if isinstance(given, str):
+            raise TypeError
         values = [Decimal(str(level.level if isinstance(level, Halt) else level)) for level in given]
         return frozenset(names[value] for value in values)
     except (TypeError, KeyError, ArithmeticError):

@@ -74,6 +74,14 @@ def read_whole(value: object, name: str) -> int:
     return whole
 
 
+def read_listing_day(value: object) -> int:
+    """Return the number of a trading day of a listing, from 1."""
+    day = read_whole(value, "listing_day")
+    if day == 0:
+        raise InputError(f"listing_day {value} is not allowed. Allowed: 1, 2, ... (1 is the first day).")
+    return day
+
+
 def half_up(value: Decimal, step: Decimal) -> Decimal:
     """Round half up to a multiple of `step`, in decimal."""
     return (value / step).quantize(Decimal(1), rounding=ROUND_HALF_UP) * step

@@ -29,6 +29,7 @@ from difffinance.market.rulebooks.reading import (
     Time,
     half_up,
     read_amount,
+    read_listing_day,
     read_side,
     read_time,
     read_whole,
@@ -85,9 +86,7 @@ class Rulebook:
         days of a registration-system IPO from 1; leave it out for any other stock. `widened` (Tokyo) is True for
         both sides, "lower" or "upper" for one.
         """
-        day = None if listing_day is None else read_whole(listing_day, "listing_day")
-        if day == 0:
-            raise InputError(f"listing_day {listing_day} is not allowed. Allowed: 1, 2, ... (1 is the first day).")
+        day = None if listing_day is None else read_listing_day(listing_day)
         if widened not in _WIDENED:
             raise InputError(f"widened {widened!r} is not known. Allowed: False, True, 'lower' or 'upper'.")
         return self.band.limits(
@@ -165,7 +164,7 @@ class Rulebook:
     ) -> Halt | None:
         """Return the pause of one stock without limits (China) that `last` calls for; `fired` as in `market_halt`."""
         first, now, clock = read_amount(opening, "opening"), read_amount(last, "last"), read_time(time)
-        rule, day = self.pauses, read_whole(listing_day, "listing_day")
+        rule, day = self.pauses, read_listing_day(listing_day)
         if rule is None or day > rule.days or clock >= dt.time.fromisoformat(rule.latest):
             return None
         spent = read_fired(fired, rule.thresholds)

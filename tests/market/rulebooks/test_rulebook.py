@@ -55,6 +55,8 @@ def test_a_venue_without_rules_restricts_nothing():
         (lambda: CN.stock_pause("10", "13", "10:00", listing_day=1, fired=("x",)), "Allowed: some of 1, 2, in"),
         (lambda: CN.stock_pause("10", "13", "10:00", listing_day=1, fired=(3,)), "fired"),
         (lambda: CN.stock_pause("10", "13", "10:00", listing_day="first"), "listing_day 'first'"),
+        (lambda: CN.stock_pause("10", "13", "10:00", listing_day=0), "listing_day 0"),
+        (lambda: CN.stock_pause("10", "13", "10:00", listing_day=1, fired="12"), "in a tuple"),
         (lambda: CN.price_band("10", listing_day="first"), "listing_day 'first'"),
     ],
 )
