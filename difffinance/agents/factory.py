@@ -29,8 +29,8 @@ class AgentFactory:
             raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
         module, _, name = PARTICIPANTS[kind].agent.rpartition(".")
         agent_class = getattr(import_module(module), name)
-        allowed = [option for option in signature(agent_class).parameters if option not in ("seat", "model")]
         for option in options:
+            allowed = [name for name in signature(agent_class).parameters if name not in ("seat", "model")]
             if option not in allowed:
                 raise InputError(f"kind '{kind}' has no option '{option}'. Allowed: {', '.join(allowed) or 'none'}.")
         if kind == "diffusion":
