@@ -3,8 +3,11 @@
 A kind from outside this package may be added while a program runs: `PARTICIPANTS["mine"] = Participant(...)`.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from difffinance.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,24 @@ PARTICIPANTS = {
     "pov": Participant(_OURS + "pov.PovAgent", "speculator"),
     "almgren_chriss": Participant(_OURS + "almgren_chriss.AlmgrenChrissAgent", "speculator"),
 }
+
+
+def participant(kind: Any) -> Participant:
+    """Return what is known of a kind."""
+    if not isinstance(kind, str) or kind not in PARTICIPANTS:
+        raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
+    return PARTICIPANTS[kind]
+
+
+def counted_kinds(kinds: Sequence[str] | Mapping[str, int]) -> list[str]:
+    """Return the kind of each seat: as given, or from how many there are of each, in the mapping's order."""
+    if isinstance(kinds, str) or not isinstance(kinds, Iterable):
+        raise InputError(f"kinds are {kinds!r}. Allowed: a list of names or a mapping of names to counts.")
+    if isinstance(kinds, Mapping):
+        for kind, count in kinds.items():
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise InputError(f"the number of '{kind}' is {count!r}. Allowed: a whole number, 0 or more.")
+        kinds = [kind for kind, count in kinds.items() for _ in range(count)]
+    for kind in (seats := list(kinds)):
+        participant(kind)
+    return seats

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from difffinance.agents.execution import ScheduledAgent, check_steps
-from difffinance.agents.options import check_not_negative, check_positive
+from difffinance.agents.execution import ScheduledAgent
+from difffinance.agents.options import check_count, check_not_negative, check_positive
 from difffinance.errors import InputError
 from difffinance.records import Array
 
@@ -30,7 +30,7 @@ def almgren_chriss_schedule(
     X units in N steps over T; `sigma` price per root unit of time, `eta` and `epsilon` temporary impact
     `epsilon sign(n) + eta n / tau`, `gamma` permanent impact per unit, `risk` per unit of money.
     """
-    N = check_steps(N)
+    N = check_count(N, "N")
     check_positive(T=T, eta=eta)
     check_not_negative(sigma=sigma, gamma=gamma, risk=risk, epsilon=epsilon)
     if not np.isfinite(X):
@@ -65,8 +65,7 @@ class AlmgrenChrissAgent(ScheduledAgent):
     kind = "almgren_chriss"
 
     def __init__(self, seat: int = 0, *, quantity: float = 10.0, steps: int = 50, kappa: float = 0.05) -> None:
-        steps = check_steps(steps)
-        if not 0.0 <= kappa < np.inf:
-            raise InputError(f"kappa = {kappa} is not allowed. Allowed: finite, 0 or more.")
+        steps = check_count(steps, "steps")
+        check_not_negative(kappa=kappa)
         super().__init__(seat, quantity=quantity, done_by=1.0 - remaining_fractions(kappa, steps)[1:])
         self.kappa = kappa

@@ -6,6 +6,7 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array
@@ -46,6 +47,8 @@ class Arbitrageur(ScriptedAgent):
         self, seat: int = 0, *, size: float = 0.5, max_position: float = 6.0, rate: float = 0.4, margin: float = 1.5
     ) -> None:
         super().__init__(seat)
+        check_positive(size=size, max_position=max_position, rate=rate)
+        check_not_negative(margin=margin)
         self.size, self.max_position, self.rate, self.margin = size, max_position, rate, margin
 
     @property

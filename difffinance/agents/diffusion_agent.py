@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 
 from difffinance.agents.base import Agent, BarTrader
+from difffinance.agents.options import check_count
 from difffinance.diffusion.constraints import project
 from difffinance.diffusion.model import MarketDiffusionModel
 from difffinance.diffusion.rules import plan_rules
+from difffinance.diffusion.sampling import check_method
 from difffinance.errors import InputError
 from difffinance.market.observation import ACTION, ACTION_INDEX
 from difffinance.records import Array, Conditions, MarketState
@@ -40,7 +42,9 @@ class DiffusionAgent(Agent, BarTrader):
             raise InputError(
                 f"the agent needs a model that plans participation (action_dim 1); got action_dim {model.action_dim}."
             )
-        self.model, self.method, self.steps, self.draws = model, method, steps, draws
+        check_method(method)
+        self.model, self.method = model, method
+        self.steps, self.draws = check_count(steps, "steps"), check_count(draws, "draws")
 
     def participation(self, conditions: Conditions, rng: np.random.Generator) -> Array:
         """Return the signed participation of the next bar, `(B,)` step volumes, within the rules."""

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.options import is_finite
 from difffinance.errors import InputError
 from difffinance.market.compiled import inlined, policy_kernel
 from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
@@ -83,7 +84,7 @@ class ExecutionAgent(ScriptedAgent):
 
     def __init__(self, seat: int = 0, *, quantity: float) -> None:
         super().__init__(seat)
-        if not np.isfinite(quantity) or quantity == 0:
+        if not is_finite(quantity) or quantity == 0:
             raise InputError(f"quantity = {quantity} is not allowed. Allowed: finite, not 0, buys positive.")
         self.quantity = float(quantity)
 
@@ -136,10 +137,3 @@ class ScheduledAgent(ExecutionAgent):
     def running(self) -> bool:
         """Tell whether the programme has not come to its end yet."""
         return self.memory[STEP] < len(self.done_by)
-
-
-def check_steps(steps: float) -> int:
-    """Return a number of steps, a whole number of at least 1."""
-    if isinstance(steps, bool) or not np.isfinite(steps) or int(steps) != steps or steps < 1:
-        raise InputError(f"steps = {steps} is not allowed. Allowed: a whole number, 1 or more.")
-    return int(steps)

@@ -3,7 +3,7 @@
 A new kind is one file and one line in `participants.PARTICIPANTS`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from inspect import signature
@@ -14,9 +14,9 @@ from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from difffinance.agents.base import Agent
 from difffinance.errors import InputError
-from difffinance.market.environment import whole
-from difffinance.market.observation import KINDS, MOST_SEATS
-from difffinance.participants import PARTICIPANTS
+from difffinance.market.environment import seat_count, whole
+from difffinance.market.observation import mixed_kinds
+from difffinance.participants import counted_kinds, participant
 
 
 class AgentFactory:
@@ -25,9 +25,7 @@ class AgentFactory:
     @staticmethod
     def create(kind: str, seat: int = 0, *, model: Any = None, **options: Any) -> Agent:
         """Return one agent of `kind` for `seat`; a diffusion agent without `model` loads the shipped sample model."""
-        if not isinstance(kind, str) or kind not in PARTICIPANTS:
-            raise InputError(f"kind '{kind}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
-        module, _, name = PARTICIPANTS[kind].agent.rpartition(".")
+        module, _, name = participant(kind).agent.rpartition(".")
         agent_class = getattr(import_module(module), name)
         for option in options:
             allowed = [name for name in signature(agent_class).parameters if name not in ("seat", "model")]
@@ -71,10 +69,7 @@ class AgentFactory:
     @staticmethod
     def create_mixed_population(num_agents: int, *, seed: int = 0, model: Any = None) -> list[Agent]:
         """Return `num_agents` agents in the order of `observation.KINDS`, repeating."""
-        number = whole(num_agents, "num_agents", least=1)
-        if number > MOST_SEATS:
-            raise InputError(f"num_agents is {number}. Allowed: 1 to {MOST_SEATS}.")
-        return AgentFactory.create_population(mixed_kinds(number), seed=seed, model=model)
+        return AgentFactory.create_population(mixed_kinds(seat_count(num_agents)), seed=seed, model=model)
 
 
 _WORDS = 4  # of 64 bits: what a PCG64 begins with
@@ -116,25 +111,6 @@ class _Seed(ISpawnableSeedSequence):
     def spawn(self, n_children: int) -> list[Any]:
         """Return independent sequences."""
         return self._sequence.spawn(n_children)
-
-
-def counted_kinds(kinds: Sequence[str] | Mapping[str, int]) -> list[str]:
-    """Return the kind of each seat: as given, or from how many there are of each, in the mapping's order."""
-    if isinstance(kinds, str):
-        raise InputError(f"kinds must be a list of names or a mapping of names to counts; got '{kinds}'.")
-    if not isinstance(kinds, Mapping):
-        if not isinstance(kinds, Iterable):
-            raise InputError(f"kinds are {kinds!r}. Allowed: a list of names or a mapping of names to counts.")
-        return list(kinds)
-    for kind, count in kinds.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise InputError(f"the number of '{kind}' is {count!r}. Allowed: a whole number, 0 or more.")
-    return [kind for kind, count in kinds.items() for _ in range(count)]
-
-
-def mixed_kinds(num_agents: int) -> list[str]:
-    """Return the kinds of a mixed population."""
-    return [KINDS[i % len(KINDS)] for i in range(num_agents)]
 
 
 def _sample_model() -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.options import check_positive
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array
@@ -37,6 +38,7 @@ class InformedTrader(ScriptedAgent):
 
     def __init__(self, seat: int = 0, *, beta: float = 0.05, rate: float = 0.4, max_position: float = 8.0) -> None:
         super().__init__(seat)
+        check_positive(beta=beta, rate=rate, max_position=max_position)
         self.beta, self.rate, self.max_position = beta, rate, max_position
 
     @property

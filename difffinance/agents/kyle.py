@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from difffinance.agents.options import check_positive
-from difffinance.errors import InputError
+from difffinance.agents.options import check_count, check_positive
 from difffinance.records import Array
 
 
@@ -34,10 +33,9 @@ def kyle_equilibrium(auctions: int, prior_variance: float = 1.0, noise_variance:
     Solved backwards from an arbitrary last variance, as only its scale is free: variances scale by c, prices per unit
     by sqrt(c), orders per gap by 1 / sqrt(c).
     """
-    if isinstance(auctions, bool) or int(auctions) != auctions or auctions < 1:
-        raise InputError(f"auctions = {auctions} is not allowed. Allowed: a whole number, 1 or more.")
     check_positive(prior_variance=prior_variance, noise_variance=noise_variance)
-    n, noise = int(auctions), noise_variance / auctions
+    n = check_count(auctions, "auctions")
+    noise = noise_variance / n
     lam, intensity, variance, alpha, delta = (np.zeros(n) for _ in range(5))
     after, a, d = 1.0, 0.0, 0.0
     for k in reversed(range(n)):

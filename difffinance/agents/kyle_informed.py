@@ -5,7 +5,7 @@ import numpy as np
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
 from difffinance.agents.kyle import kyle_equilibrium
-from difffinance.agents.options import check_positive
+from difffinance.agents.options import check_count, check_positive
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array
@@ -47,6 +47,7 @@ class KyleInformedTrader(ScriptedAgent):
     ) -> None:
         super().__init__(seat)
         check_positive(noise=noise, prior_sd=prior_sd, max_position=max_position)
+        auctions = check_count(auctions, "auctions")
         self.auctions, self.noise, self.prior_sd, self.max_position = auctions, noise, prior_sd, max_position
         self.intensity = kyle_equilibrium(auctions, prior_sd**2, auctions * noise**2).intensity
 

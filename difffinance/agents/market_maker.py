@@ -6,6 +6,7 @@ import numpy as np
 
 from difffinance.agents.actions import send_quote
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.errors import InputError
 from difffinance.market.compiled import inlined, policy_kernel
 from difffinance.market.observation import CONSTRAINT_INDEX, STATE_INDEX
@@ -23,7 +24,7 @@ def avellaneda_stoikov_quotes(
     Reservation price `s - q gamma sigma^2 (T-t)`, spread `gamma sigma^2 (T-t) + (2/gamma) ln(1 + gamma/k)`. Price and
     time units are the caller's; `gamma` is absolute risk aversion, `k` the decay of fill rates with distance.
     """
-    if gamma <= 0 or k <= 0 or sigma < 0 or t > T:
+    if not (gamma > 0 and k > 0 and sigma >= 0 and t <= T):
         raise InputError(
             f"gamma, k must be positive, sigma not negative, t at most T; got gamma={gamma}, k={k}, sigma={sigma}, "
             f"t={t}, T={T}."
@@ -54,7 +55,7 @@ def make_market(state, opponents, constraints, parameters, memory, rng, action):
 class MarketMaker(ScriptedAgent):
     """Quotes both sides each step; prices in ticks, inventory in step volumes, a rolling horizon of `horizon` steps.
 
-    Objective: mean-variance of terminal wealth with absolute risk aversion `gamma` per tick and step volume.
+    Objective: exponential utility of the final wealth, absolute risk aversion `gamma` per tick and step volume.
     """
 
     kind = "market_maker"
@@ -71,7 +72,8 @@ class MarketMaker(ScriptedAgent):
         max_inventory: float = 8.0,
     ) -> None:
         super().__init__(seat)
-        avellaneda_stoikov_quotes(0.0, 0.0, 0.0, T=horizon, gamma=gamma, sigma=1.0, k=k)  # refuses what it cannot take
+        check_positive(gamma=gamma, k=k, quantity=quantity, max_inventory=max_inventory)
+        check_not_negative(horizon=horizon)
         self.gamma, self.k, self.horizon = gamma, k, horizon
         self.quantity, self.max_inventory = quantity, max_inventory
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.options import check_positive
+from difffinance.agents.options import check_positive, is_finite
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
@@ -38,10 +38,10 @@ class NoiseTrader(ScriptedAgent):
         self, seat: int = 0, *, rate: float = 0.2, size: float = 0.2, log_sd: float = 0.8, max_position: float = 8.0
     ) -> None:
         super().__init__(seat)
-        if not 0.0 <= rate <= 1.0:
+        if not (is_finite(rate) and 0.0 <= rate <= 1.0):
             raise InputError(f"rate = {rate} is not allowed. Allowed: a probability, 0 to 1.")
         check_positive(size=size, max_position=max_position)
-        if not 0.0 <= log_sd <= 10.0:
+        if not (is_finite(log_sd) and 0.0 <= log_sd <= 10.0):
             raise InputError(f"log_sd = {log_sd} is not allowed. Allowed: 0 to 10.")
         self.rate, self.size, self.log_sd, self.max_position = rate, size, log_sd, max_position
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from difffinance.agents.execution import STEP, Completion, ExecutionAgent, pursue
+from difffinance.agents.options import is_finite
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
@@ -38,7 +39,7 @@ class PovAgent(ExecutionAgent):
 
     def __init__(self, seat: int = 0, *, quantity: float = 10.0, rate: float = 0.1) -> None:
         super().__init__(seat, quantity=quantity)
-        if not 0.0 < rate < 1.0:
+        if not (is_finite(rate) and 0.0 < rate < 1.0):
             raise InputError(f"rate = {rate} is not allowed. Allowed: a share of volume, above 0 and below 1.")
         self.rate = rate
 

@@ -6,11 +6,14 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
+from difffinance.agents.options import check_count, check_not_negative, check_positive
+from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
 from difffinance.records import Array
 
 _RETURN, _POSITION = STATE_INDEX["return_1"], STATE_INDEX["position"]
+_RETURNS = sum(name.startswith("return_") for name in STATE_INDEX)
 
 
 @policy_kernel
@@ -47,7 +50,11 @@ class Speculator(ScriptedAgent):
         threshold: float = 0.5,
     ) -> None:
         super().__init__(seat)
-        self.lookback, self.max_position, self.rate = min(lookback, 10), max_position, rate
+        check_positive(max_position=max_position, rate=rate)
+        check_not_negative(patience=patience, threshold=threshold)
+        if check_count(lookback, "lookback") > _RETURNS:
+            raise InputError(f"lookback = {lookback} is not allowed. Allowed: up to {_RETURNS}, the returns of a view.")
+        self.lookback, self.max_position, self.rate = lookback, max_position, rate
         self.patience, self.threshold = patience, threshold
 
     @property

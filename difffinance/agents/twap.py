@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from difffinance.agents.execution import ScheduledAgent, check_steps
+from difffinance.agents.execution import ScheduledAgent
+from difffinance.agents.options import check_count
 
 
 class TwapAgent(ScheduledAgent):
@@ -11,5 +12,5 @@ class TwapAgent(ScheduledAgent):
     kind = "twap"
 
     def __init__(self, seat: int = 0, *, quantity: float = 10.0, steps: int = 50) -> None:
-        steps = check_steps(steps)
+        steps = check_count(steps, "steps")
         super().__init__(seat, quantity=quantity, done_by=np.arange(1, steps + 1) / steps)

@@ -21,6 +21,12 @@ from difffinance.errors import InputError
 METHODS = ("ddpm", "ddim", "dpmsolver++2m")
 
 
+def check_method(method: str) -> None:
+    """Refuse a sampling method that is not known."""
+    if method not in METHODS:
+        raise InputError(f"sampling method '{method}' is not known. Allowed: {', '.join(METHODS)}.")
+
+
 def sample(
     denoiser: Callable[[Any, int, Any], Any],
     shape: Sequence[int],
@@ -40,8 +46,7 @@ def sample(
     flow, not the tilted density `p_c^(1+w) p_u^(-w)` (SCIENCE 7). `constraints` are met by one projection at the end,
     exactly; that is not conditioning (SCIENCE 8).
     """
-    if method not in METHODS:
-        raise InputError(f"sampling method '{method}' is not known. Allowed: {', '.join(METHODS)}.")
+    check_method(method)
     times = schedule.grid(steps, "log_snr" if method == "dpmsolver++2m" else "time")
     alphabar = schedule.alphabar
     draw = _normal(rng, tuple(int(n) for n in shape))

@@ -1,7 +1,7 @@
 """The market that agents trade in: seats that act in steps, in one of the modes of `market.session`."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -11,12 +11,12 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.enforcement import episode_seconds, with_trading_day
-from difffinance.market.observation import ACTION, KINDS, MOST_SEATS, NO_LIMIT
+from difffinance.market.observation import ACTION, MOST_SEATS, NO_LIMIT, mixed_kinds
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
-from difffinance.market.snapshot import check_arrays
+from difffinance.market.snapshot import check_arrays, check_same_market, check_snapshot
 from difffinance.market.utility import Utility
-from difffinance.participants import PARTICIPANTS
+from difffinance.participants import counted_kinds
 from difffinance.records import Array, CostLaw, MarketState, Step
 
 LOW = np.array([-NO_LIMIT, *[-NO_LIMIT, 0.0] * 4, 0.0])
@@ -28,8 +28,9 @@ _REAL = "fiub"  # kinds of numpy's types that are real numbers
 class MarketEnvironment:
     """A market of `num_agents` seats beside the background flow.
 
-    `kinds` names the kind of each seat (default: the order of `observation.KINDS`, repeating); it decides who sees
-    which signal and in which pool the others see it (`participants.PARTICIPANTS`). An episode has `num_steps` steps of
+    `kinds` names the kind of each seat, or how many there are of each (default: the order of `observation.KINDS`,
+    repeating); it decides who sees which signal and in which pool the others see it (`participants.PARTICIPANTS`). An
+    episode has `num_steps` steps of
     `config.step_seconds` (default: to the end of the session). `seed` makes every episode reproducible;
     `reset(seed)` starts a given one. `latency` (one number or one per seat, seconds) is the time from a decision to
     the arrival of its orders: the background goes on meanwhile, what arrives earlier is served first, and an action
@@ -49,7 +50,7 @@ class MarketEnvironment:
         seed: int = 0,
         *,
         agents: AgentsConfig | None = None,
-        kinds: Sequence[str] | None = None,
+        kinds: Sequence[str] | Mapping[str, int] | None = None,
         num_steps: int | None = None,
         latency: float | Sequence[float] = 0.0,
         cost_laws: Sequence[CostLaw] = (),
@@ -59,11 +60,10 @@ class MarketEnvironment:
         if not isinstance(given[0], MarketConfig) or not isinstance(given[1], AgentsConfig):
             raise InputError(f"config and agents are {config!r} and {agents!r}. Allowed: MarketConfig, AgentsConfig.")
         self.config, self.agents = with_trading_day(given[0]), given[1]
-        self.num_agents = num_agents = whole(num_agents, "num_agents", least=1)
-        if num_agents > MOST_SEATS:
-            raise InputError(f"num_agents is {num_agents}. Allowed: 1 to {MOST_SEATS}.")
-        self.kinds = tuple(kinds) if kinds is not None else tuple(KINDS[i % len(KINDS)] for i in range(num_agents))
-        _check_kinds(num_agents, self.kinds)
+        self.num_agents = num_agents = seat_count(num_agents)
+        self.kinds = tuple(mixed_kinds(num_agents) if kinds is None else counted_kinds(kinds))
+        if len(self.kinds) != num_agents:
+            raise InputError(f"kinds must name each of the {num_agents} seats; got {len(self.kinds)}.")
         self.utilities = check_rewards(rewards, num_agents)
         steps = max(int(episode_seconds(self.config) / self.config.step_seconds), 1)
         self.num_steps = steps if num_steps is None else whole(num_steps, "num_steps", least=1)
@@ -72,6 +72,7 @@ class MarketEnvironment:
         self.session = open_session(self.config.mode, self.config, seating)
         self._running = [RunningRewards(utility, 1) for utility in self.utilities]
         self._seeds = np.random.SeedSequence(whole(seed, "seed"))
+        self.refusals: dict[str, int] = {}
         self.started = False
 
     def reset(self, seed: int | None = None) -> MarketState:
@@ -82,7 +83,7 @@ class MarketEnvironment:
     def begin(self, seed: int | None = None) -> None:
         """Do what `reset` does, for a caller who reads the session's tables himself."""
         self.session.start(self._seeds.spawn(1)[0] if seed is None else np.random.SeedSequence(whole(seed, "seed")))
-        self.refusals: dict[str, int] = {}
+        self.refusals = {}
         self.started = True
         if self._running:
             money = market_money(self.session, self.config.tick_size, self.config.lot_size)
@@ -145,9 +146,7 @@ class MarketEnvironment:
         `restore` on an environment of the same arguments goes on from it, the same to the byte. Agents keep their
         own memory and random numbers. `market.snapshot` writes it to a file.
         """
-        if not self.started:
-            raise InputError("there is no market to save. Call reset() first.")
-        saved = self.session.save()
+        saved = self._running_session.save()
         arrays = {name: held for name, held in saved.items() if isinstance(held, np.ndarray)}
         generators = {name: held for name, held in saved.items() if name not in arrays}
         state: dict[str, Any] = {
@@ -160,15 +159,11 @@ class MarketEnvironment:
 
     def restore(self, snapshot: dict[str, Any]) -> MarketState:
         """Go back to a `snapshot` and return its state."""
-        parts = [snapshot.get(part) for part in ("state", "arrays")] if isinstance(snapshot, dict) else [None]
-        if not all(isinstance(part, dict) for part in parts):
-            raise InputError("this is no snapshot of a market. Allowed: what snapshot() or load_snapshot() returned.")
-        state: dict[str, Any] = snapshot["state"]
-        if state.get("fits") != self._fits():
-            raise InputError("the snapshot is of another market. Allowed: one with the same arguments as this one.")
+        state = check_snapshot(snapshot)
+        check_same_market(state["fits"], self._fits())
         if not self.started:
             self.reset(seed=0)
-        saved = snapshot["arrays"] | state.get("generators", {})
+        saved = snapshot["arrays"] | state["generators"]
         check_arrays(saved, self.session.save())
         self.session.load(saved)
         self._seeds, self.refusals = np.random.SeedSequence(**state["seeds"]), dict(state["refusals"])
@@ -187,7 +182,7 @@ class MarketEnvironment:
     @property
     def steps_done(self) -> int:
         """Steps of the episode so far."""
-        return self.session.steps_done
+        return self._running_session.steps_done
 
     @property
     def scale(self) -> Any:
@@ -207,7 +202,7 @@ class MarketEnvironment:
     @property
     def step_volume(self) -> float:
         """Expected volume of the coming step, lots: the unit of actions."""
-        return self.session.step_volume
+        return self._running_session.step_volume
 
     @property
     def wealth(self) -> Array:
@@ -222,7 +217,7 @@ class MarketEnvironment:
     @property
     def venue(self) -> Any:
         """The book with its accounts (`market.venue`); `book` mode only."""
-        return self.session.venue
+        return self._running_session.venue
 
     @property
     def events(self) -> Array:
@@ -274,6 +269,14 @@ def _read_action(given: Any, seated: bool) -> tuple[Array, int]:
     return action, reasons.ACTION_OFF_RANGE if ((action < LOW) | (action > HIGH)).any() else reasons.OK
 
 
+def seat_count(value: Any) -> int:
+    """Return a number of seats that one market can have."""
+    number = whole(value, "num_agents", least=1)
+    if number > MOST_SEATS:
+        raise InputError(f"num_agents is {number}. Allowed: 1 to {MOST_SEATS}.")
+    return number
+
+
 def whole(value: Any, name: str, *, least: int = 0) -> int:
     """Return a whole number of any integer type that is at least `least`."""
     try:
@@ -283,14 +286,6 @@ def whole(value: Any, name: str, *, least: int = 0) -> int:
     if number < least:
         raise InputError(f"{name} is {value}. Allowed: {least} or more.")
     return number
-
-
-def _check_kinds(num_agents: int, kinds: tuple[str, ...]) -> None:
-    if len(kinds) != num_agents:
-        raise InputError(f"kinds must name each of the {num_agents} seats; got {len(kinds)} names.")
-    unknown = [k for k in kinds if k not in PARTICIPANTS]
-    if unknown:
-        raise InputError(f"kind '{unknown[0]}' is not known. Allowed: {', '.join(PARTICIPANTS)}.")
 
 
 def _latency(latency: float | Sequence[float], seats: int, longest: float) -> tuple[float, ...]:

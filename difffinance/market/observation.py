@@ -112,6 +112,11 @@ CONSTRAINT_INDEX = {n.name: i for i, n in enumerate(CONSTRAINTS)}
 assert (len(STATE), len(ACTION), len(OPPONENTS), len(CONSTRAINTS)) == (50, 10, 40, 20)
 
 
+def mixed_kinds(num_agents: int) -> list[str]:
+    """Return the kinds of a mixed population: those of `KINDS` in their order, repeating."""
+    return [KINDS[i % len(KINDS)] for i in range(num_agents)]
+
+
 def state_vector(batch: int, **numbers: object) -> np.ndarray:
     """Return a `(batch, 50)` state with the named numbers set (scalars or `(batch,)` arrays) and the rest 0."""
     return _vector(batch, STATE_INDEX, numbers, 0.0)

@@ -13,15 +13,41 @@ from difffinance.errors import DataError, InputError
 VERSION = 2
 _GROWING = ("orders", "reserves", "levels", "bits", "fills", "log", "events", "paid_on", "live", "agenda")
 _STATE = "state.json"
+_PARTS = ("fits", "generators", "refusals", "seeds")  # of the state
 
 
 def save_snapshot(path: Path, snapshot: dict[str, Any]) -> Path:
     """Write what `MarketEnvironment.snapshot` returned; the same snapshot gives the same numbers back."""
-    state = {"version": VERSION, "state": snapshot["state"]}
+    state = {"version": VERSION, "state": check_snapshot(snapshot)}
     held: dict[str, Any] = {_STATE: np.frombuffer(json.dumps(state).encode(), np.uint8), **snapshot["arrays"]}
     with atomic_file(Path(path)) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **held)
     return Path(path)
+
+
+def check_snapshot(snapshot: Any) -> dict[str, Any]:
+    """Return the plain part of a snapshot, after a look at whether it has all its parts."""
+    try:
+        state: dict[str, Any] = snapshot["state"]
+        parts = [snapshot["arrays"], *(state[name] for name in _PARTS)]
+    except (TypeError, LookupError):
+        parts = [None]
+    if not all(isinstance(part, dict) for part in parts):
+        raise InputError("this is no snapshot of a market. Allowed: what snapshot() or load_snapshot() returned.")
+    return state
+
+
+def check_same_market(saved: dict[str, Any], own: dict[str, Any], within: str = "") -> None:
+    """Refuse the arguments of a saved market that are not those of this one, by the first name that differs."""
+    for name in saved | own:
+        given, needed = saved.get(name), own.get(name)
+        if isinstance(given, dict) and isinstance(needed, dict):
+            check_same_market(given, needed, f"{within}{name}.")
+        elif given != needed:
+            raise InputError(
+                f"the snapshot is of another market: its {within}{name} is {given}, here it is {needed}. Allowed: one "
+                "with the same arguments as this one."
+            )
 
 
 def check_arrays(saved: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Many episodes of scripted agents in compiled code: what each seat earned, and paths on request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,9 @@ from difffinance.market.play import Paths, Sums
 from difffinance.market.running_rewards import check_rewards, episode_rewards, market_money
 from difffinance.market.settlement import EVENT
 from difffinance.market.utility import Utility
+from difffinance.participants import counted_kinds
 from difffinance.records import Array
-from difffinance.simulation.players import RNG, SeatedAgents, reads
+from difffinance.simulation.players import RNG, SeatedAgents, check_seated, reads
 
 PATHS = (
     "marks", "value", "depth", "wealth", "inventory", "cash", "fees", "tally", "rewards", "unit", "states",
@@ -71,10 +72,10 @@ def by_reason(refused: Array) -> dict[str, int]:
 
 
 def simulate_batch(
-    agents: Sequence[str] | Sequence[Agent],
+    agents: Sequence[str] | Mapping[str, int] | Sequence[Agent],
     *,
     episodes: int,
-    num_steps: int = 1000,
+    num_steps: int | None = 1000,
     seed: int = 7,
     market: MarketConfig | None = None,
     accounts: AgentsConfig | None = None,
@@ -83,23 +84,27 @@ def simulate_batch(
     paths: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Batch:
-    """Play `episodes` of scripted `agents` (or their kinds) and return what each seat came to.
+    """Play `episodes` of scripted `agents` (or their kinds, or how many of each) and return what each seat came to.
 
-    Episode k is the k-th `reset()` of `MarketEnvironment(seed=seed)` with agents that take the k-th of
-    `agent_streams(seed, episodes, N)`: the same numbers as the step API, to the bit. `rewards` are those of
-    `MarketEnvironment`: changes of wealth, or a utility per seat. `paths` names what is written down at each step, of
-    `PATHS`.
+    Without `num_steps` an episode ends with the session. Episode k is the k-th `reset()` of
+    `MarketEnvironment(seed=seed)` with agents that take the k-th of `agent_streams(seed, episodes, N)`: the same
+    numbers as the step API, to the bit. `rewards` are those of `MarketEnvironment`: changes of wealth, or a utility
+    per seat. `paths` names what is written down at each step, of `PATHS`.
     """
     episodes = whole(episodes, "episodes", least=1)
     unknown = [name for name in paths if name not in PATHS]
     if unknown:
         raise InputError(f"path '{unknown[0]}' is not known. Allowed: {', '.join(PATHS)}.")
-    population: list[Any] = [AgentFactory.create(a, i) if isinstance(a, str) else a for i, a in enumerate(agents)]
+    given = counted_kinds(agents) if isinstance(agents, str | Mapping) else agents
+    population: list[Any] = [AgentFactory.create(a, i) if isinstance(a, str) else a for i, a in enumerate(given)]
     kinds = [agent.kind for agent in population]
+    check_seated(population, kinds)
     env = MarketEnvironment(
         len(kinds), market, seed, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency
     )
-    table = SeatedAgents(population)
+    if not isinstance(env.session, BookSession):
+        raise InputError("batches run in the book mode. Allowed: market.mode=book; the step API runs the law mode too.")
+    table, num_steps = SeatedAgents(population), env.num_steps
     n, utilities = len(kinds), check_rewards(rewards, len(kinds))
     needed = [*paths, *(name for name in ("marks", "wealth", "states") if utilities and name not in paths)]
     sums = np.zeros((episodes, n, 8))

@@ -23,7 +23,7 @@ from difffinance.market.session import state_of
 from difffinance.market.settlement import BOUGHT, BOUGHT_VALUE, MID, SOLD, SOLD_VALUE
 from difffinance.records import Array, MarketState
 from difffinance.simulation.learner import SEEN
-from difffinance.simulation.players import SeatedAgents
+from difffinance.simulation.players import SeatedAgents, check_seated
 
 _WITH, _WITHOUT = 0, 1
 _FAR = 1 << 64  # random numbers between the starts of two steps
@@ -185,10 +185,9 @@ def _check(
 ) -> tuple[int, Array | None]:  # fmt: skip
     if not isinstance(env.session, BookSession):
         raise InputError("twins run in the book mode. Allowed: market.mode=book.")
-    if not env.started:
+    if not env.started or env.steps_done >= env.num_steps:
         raise InputError("the market of the twins is not running. Call env.reset() first.")
-    if [agent.kind for agent in agents] != list(env.kinds):
-        raise InputError(f"agents must fit the seats {list(env.kinds)}; got {[agent.kind for agent in agents]}.")
+    check_seated(agents, env.kinds)
     if whole(seat, "seat") >= env.num_agents:
         raise InputError(f"seat is {seat}. Allowed: 0 to {env.num_agents - 1}.")
     whole(replications, "replications", least=1)

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from difffinance.agents.base import Agent, ScriptedAgent
-from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment
@@ -22,7 +21,7 @@ from difffinance.records import Array, MarketState
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.batch import by_reason, full_paths, run_session
 from difffinance.simulation.law_log import LawLog
-from difffinance.simulation.players import SeatedAgents, are_scripted
+from difffinance.simulation.players import SeatedAgents, are_scripted, check_seated
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ def opening_orders(env: MarketEnvironment) -> Array:
 
 def record_episode(env: MarketEnvironment, agents: Sequence[Agent], *, seed: int | None = None) -> Episode:
     """Run one episode of `env` with `agents` in its seats and write everything down; `seed` starts that episode."""
-    if [agent.kind for agent in agents] != list(env.kinds):
-        raise InputError(f"agents must fit the seats {list(env.kinds)}; got {[agent.kind for agent in agents]}.")
+    check_seated(agents, env.kinds)
     if are_scripted(agents) and isinstance(env.session, BookSession) and not env.utilities:
         return _record_compiled(env, [agent for agent in agents if isinstance(agent, ScriptedAgent)], seed)
     return record_in_python(env, agents, seed)

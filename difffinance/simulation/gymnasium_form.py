@@ -3,7 +3,7 @@
 Nothing is registered: make the classes directly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -20,6 +20,7 @@ from difffinance.market.environment import MarketEnvironment, whole
 from difffinance.market.observation import STATE
 from difffinance.market.running_rewards import RunningRewards, market_money
 from difffinance.market.utility import Utility
+from difffinance.participants import counted_kinds
 from difffinance.records import Array
 from difffinance.simulation.learner import SEEN, Learner
 from difffinance.simulation.players import SeatedAgents
@@ -31,14 +32,16 @@ class _Markets:
     """M equal markets, scripted agents in all seats but the last, stepped by one compiled call."""
 
     def __init__(
-        self, count: int, others: Sequence[str], kind: str, config: MarketConfig | None,
-        accounts: AgentsConfig | None, num_steps: int, latency: float | Sequence[float], utility: Utility | None,
+        self, count: int, others: Sequence[str] | Mapping[str, int], kind: str, config: MarketConfig | None,
+        accounts: AgentsConfig | None, num_steps: int | None, latency: float | Sequence[float],
+        utility: Utility | None,
     ) -> None:  # fmt: skip
+        others = counted_kinds(others)
         kinds = [*others, kind]
         env = MarketEnvironment(len(kinds), config, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency)
         if not isinstance(env.session, BookSession):
             raise InputError("the Gymnasium forms run the book mode. Allowed: market.mode=book.")
-        self.seat, self.count, self.num_steps = len(others), count, num_steps
+        self.seat, self.count, self.num_steps = len(others), count, env.num_steps
         self.sessions = [BookSession(env.config, env.session.seating) for _ in range(count)]
         for session in self.sessions:
             session.start(np.random.SeedSequence(0))
@@ -49,7 +52,7 @@ class _Markets:
         self.markets = np.array([session.handle.address for session in self.sessions])
         self.players = np.array([table.handle.address for table in self.tables])
         self.seen, self.gains = np.zeros((count, SEEN)), np.zeros((count, 3))
-        self.steps = np.full(count, num_steps)
+        self.steps, self.started = np.full(count, self.num_steps), False
         self.tick, self.lot = env.config.tick_size, env.config.lot_size
         self.running = None if utility is None else RunningRewards(utility, count)
 
@@ -63,7 +66,7 @@ class _Markets:
             agent.rng.bit_generator.state = np.random.PCG64(stream).state
         play.show(session.handle, self.seat, self.seen[place])
         self.gains[place] = 0.0, session.tables.wealth[self.seat], 0.0
-        self.steps[place] = 0
+        self.steps[place], self.started = 0, True
         if self.running is not None:
             money, tables = market_money(session, self.tick, self.lot), session.tables
             self.running.begin(place, money, tables.wealth[self.seat], tables.state[self.seat], self._mid(session))
@@ -99,7 +102,8 @@ class _Markets:
 class MarketGym(gymnasium.Env[Array, Array]):
     """One learner of `kind` (it decides which signal it is shown) in the last seat, `others` in the seats before.
 
-    `learner` chooses the form of actions and rewards. An episode is truncated after `num_steps`. A refused action or
+    `learner` chooses the form of actions and rewards. An episode is truncated after `num_steps` (None: at the end of
+    the session). A refused action or
     order costs nothing but itself: the market goes on, `info["refused"]` says why. `reset(options=)` takes none.
     """
 
@@ -107,12 +111,12 @@ class MarketGym(gymnasium.Env[Array, Array]):
 
     def __init__(
         self,
-        others: Sequence[str] = OTHERS,
+        others: Sequence[str] | Mapping[str, int] = OTHERS,
         *,
         kind: str = "diffusion",
         market: MarketConfig | None = None,
         accounts: AgentsConfig | None = None,
-        num_steps: int = 1000,
+        num_steps: int | None = 1000,
         latency: float | Sequence[float] = 0.0,
         learner: Learner | None = None,
     ) -> None:
@@ -158,12 +162,12 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
     def __init__(
         self,
         num_envs: int,
-        others: Sequence[str] = OTHERS,
+        others: Sequence[str] | Mapping[str, int] = OTHERS,
         *,
         kind: str = "diffusion",
         market: MarketConfig | None = None,
         accounts: AgentsConfig | None = None,
-        num_steps: int = 1000,
+        num_steps: int | None = 1000,
         latency: float | Sequence[float] = 0.0,
         learner: Learner | None = None,
     ) -> None:
@@ -196,6 +200,8 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Carry out one action per market, `(M, A)`."""
         markets = self._markets
+        if not markets.started:
+            raise InputError("no episode has begun. Call reset() first.")
         try:
             orders = np.ascontiguousarray(self.learner.orders(actions))
         except (TypeError, ValueError):

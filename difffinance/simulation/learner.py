@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from difffinance.errors import InputError
 from difffinance.market.environment import HIGH, LOW
-from difffinance.market.observation import ACTION_INDEX, CONSTRAINTS, OPPONENTS, STATE, STATE_INDEX
+from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, OPPONENTS, STATE, STATE_INDEX
 from difffinance.market.utility import Utility
 from difffinance.records import Array
 
@@ -66,12 +66,12 @@ class Learner:
 
     def orders(self, action: Array) -> Array:
         """Return the published 10 numbers of actions `(..., A)`."""
-        action = np.asarray(action, float)
-        if action.shape[-1:] != (10 if self.action == "orders" else 1,):
-            raise ValueError(f"an action has {10 if self.action == 'orders' else 1} numbers; got {action.shape}.")
+        action, size = np.asarray(action, float), len(ACTION) if self.action == "orders" else 1
+        if action.shape[-1:] != (size,):
+            raise ValueError(f"an action has {size} numbers; got {action.shape}.")
         if self.action == "orders":
             return action
-        table = np.zeros((*action.shape[:-1], 10))
+        table = np.zeros((*action.shape[:-1], len(ACTION)))
         table[..., ACTION_INDEX["participation"]] = action[..., 0]
         table[..., ACTION_INDEX["cancel"]] = 1.0
         return table

@@ -9,7 +9,7 @@ from pettingzoo import ParallelEnv
 
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.environment import MarketEnvironment
+from difffinance.market.environment import MarketEnvironment, seat_count
 from difffinance.market.utility import Utility
 from difffinance.records import Array, MarketState
 from difffinance.simulation.learner import Learner
@@ -20,6 +20,7 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
 
     `learner` chooses the form of actions and rewards of all; `utilities`, one per seat, reward each by its own. An
     agent without an action, or with a bad one, does nothing in the step and is told why in `infos[agent]["refused"]`.
+    An action for an agent that is not there is a surplus one of the `market`, which counts it in its `refusals`.
     """
 
     metadata: dict[str, Any] = {"name": "difffinance_market_v0", "render_modes": []}  # noqa: RUF012
@@ -28,10 +29,10 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
         self,
         num_agents: int = 5,
         *,
-        kinds: Sequence[str] | None = None,
+        kinds: Sequence[str] | Mapping[str, int] | None = None,
         market: MarketConfig | None = None,
         accounts: AgentsConfig | None = None,
-        num_steps: int = 1000,
+        num_steps: int | None = 1000,
         latency: float | Sequence[float] = 0.0,
         learner: Learner | None = None,
         utilities: Sequence[Utility] | None = None,
@@ -40,7 +41,7 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
         if utilities is not None and self.learner.reward != "wealth":
             raise InputError("rewards are those of the learner or of `utilities`; got both. Allowed: one of them.")
         if utilities is None and self.learner.utility is not None:
-            utilities = [self.learner.utility] * num_agents
+            utilities = [self.learner.utility] * seat_count(num_agents)
         self.market = MarketEnvironment(
             num_agents, market, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency,
             rewards="wealth" if utilities is None else utilities,
@@ -76,12 +77,15 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
             raise InputError("no agent is left: the episode has ended. Call reset() first.")
         if not isinstance(actions, Mapping):
             raise InputError(f"actions are of {type(actions)}. Allowed: a dict of one action by agent's name.")
-        state, gains, done, info = self.market.step([self._orders(actions.get(agent)) for agent in self.agents])
+        orders = [self._orders(actions.get(agent)) for agent in self.agents]
+        surplus = [np.empty(0)] * len(actions.keys() - set(self.agents))
+        state, gains, done, info = self.market.step([*orders, *surplus])
         seen, wealth = self._seen(state), self.market.wealth
         rewards = self.learner.rewards(gains, wealth, np.array(list(seen.values())))
         told: dict[str, dict[str, Any]] = {agent: {"refused": {}} for agent in self.agents}
         for refusal in info["refused"]:
-            told[self.agents[refusal["seat"]]]["refused"][refusal["reason"]] = refusal["count"]
+            if refusal["seat"] < len(self.agents):
+                told[self.agents[refusal["seat"]]]["refused"][refusal["reason"]] = refusal["count"]
         agents = self.agents
         self.agents = [] if done else agents
         return (

@@ -14,6 +14,16 @@ from difffinance.market.play import Players, Seat, wait
 OPPONENTS, RNG = 1, 5  # places among a policy's arguments
 
 
+def check_seated(agents: Sequence[Agent], kinds: Sequence[str]) -> None:
+    """Refuse agents of other kinds than the seats', and one who would look from another seat than its own."""
+    given = [getattr(agent, "kind", type(agent).__name__) for agent in agents]
+    if given != list(kinds):
+        raise InputError(f"agents must fit the seats {list(kinds)}; got {given}.")
+    seats = [getattr(agent, "seat", k) for k, agent in enumerate(agents)]  # one without a seat looks as it likes
+    if seats != list(range(len(agents))):
+        raise InputError(f"agents must sit in the seats 0 to {len(agents) - 1}, in their order; got {seats}.")
+
+
 def are_scripted(agents: Sequence[Agent | None]) -> bool:
     """Return whether every agent decides by a compiled policy (an empty seat does not decide)."""
     return all(agent is None or isinstance(agent, ScriptedAgent) for agent in agents)

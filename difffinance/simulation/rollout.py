@@ -9,15 +9,16 @@ import numpy as np
 import polars as pl
 
 from difffinance.agents.base import Agent
-from difffinance.agents.factory import AgentFactory, agent_streams, mixed_kinds
+from difffinance.agents.factory import AgentFactory, agent_streams
 from difffinance.calibration.costs import load_costs
 from difffinance.config import AgentsConfig, CalibrationConfig, MarketConfig
 from difffinance.data.store import Lake, Progress, check_symbol, check_writable, no_progress
 from difffinance.errors import InputError
 from difffinance.market.compiled import is_compiled
 from difffinance.market.costs import draw_cost_laws
-from difffinance.market.environment import MarketEnvironment
+from difffinance.market.environment import MarketEnvironment, seat_count, whole
 from difffinance.market.footprint import impact_bps
+from difffinance.market.observation import mixed_kinds
 from difffinance.records import Array, CostLaw
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
@@ -55,8 +56,7 @@ def simulate_market(
     `calibration`), and the same episodes are played again under each of so many draws of its error: `pnl_band95` and
     `impact_bps_band95` of a kind are the central 95% of what they come to, `cost_law` says which law it is.
     """
-    if episodes < 1:
-        raise InputError(f"episodes is {episodes}. Allowed: 1 or more.")
+    episodes, num_agents = whole(episodes, "episodes", least=1), seat_count(num_agents)
     if draws < 0 or draws == 1:
         raise InputError(f"draws is {draws}. Allowed: 0 for none, or 2 or more.")
     check_symbol(run)

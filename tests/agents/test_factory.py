@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from difffinance.agents.factory import AgentFactory, agent_streams, counted_kinds
+from difffinance.agents.factory import AgentFactory, agent_streams
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.utility import Utility
-from difffinance.participants import PARTICIPANTS, Participant
+from difffinance.participants import PARTICIPANTS, Participant, counted_kinds
 
 SCRIPTED = [kind for kind in PARTICIPANTS if kind not in ("diffusion", "pairs")]
 

@@ -1,10 +1,46 @@
 import math
+from importlib import import_module
+from inspect import signature
 
 import pytest
 
 from difffinance.agents.factory import AgentFactory
-from difffinance.agents.options import check_not_negative, check_positive
+from difffinance.agents.options import check_count, check_not_negative, check_positive
 from difffinance.errors import InputError
+from difffinance.participants import PARTICIPANTS
+
+
+def options_of(kind):
+    module, _, name = PARTICIPANTS[kind].agent.rpartition(".")
+    return [o for o in signature(getattr(import_module(module), name)).parameters if o not in ("seat", "model")]
+
+
+@pytest.mark.parametrize("kind", PARTICIPANTS)
+def test_no_option_of_any_kind_takes_what_is_no_number(kind):
+    for option in options_of(kind):
+        for bad in (math.nan, "x", [[1.0]]):
+            with pytest.raises(InputError, match=r"is not allowed|is not known|profile"):
+                AgentFactory.create(kind, **{option: bad})
+
+
+@pytest.mark.parametrize("kind", ["market_maker", "speculator", "arbitrageur", "informed"])
+def test_no_option_of_the_first_kinds_is_negative(kind):
+    for option in options_of(kind):
+        with pytest.raises(InputError, match=f"{option} = -1.0 is not allowed"):
+            AgentFactory.create(kind, **{option: -1.0})
+
+
+def test_a_trend_is_no_longer_than_what_a_view_shows():
+    assert AgentFactory.create("speculator", lookback=10).lookback == 10
+    with pytest.raises(InputError, match=r"lookback = 11 .* up to 10"):
+        AgentFactory.create("speculator", lookback=11)
+
+
+def test_counts_are_whole():
+    assert check_count(3.0, "steps") == 3
+    for bad in (0, 1.5, True, math.inf, "3"):
+        with pytest.raises(InputError, match=r"steps = .* a whole number"):
+            check_count(bad, "steps")
 
 
 def test_the_first_bad_number_is_named():

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from difffinance.agents.arbitrageur import Arbitrageur
-from difffinance.agents.factory import AgentFactory, mixed_kinds
+from difffinance.agents.factory import AgentFactory
 from difffinance.agents.informed import InformedTrader
 from difffinance.agents.market_maker import MarketMaker, avellaneda_stoikov_quotes
 from difffinance.agents.speculator import Speculator
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX, mixed_kinds
 
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed")
 

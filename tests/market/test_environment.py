@@ -315,6 +315,9 @@ def test_price_limit_holds_against_one_sided_pressure():
         (lambda: MarketEnvironment(2, MarketConfig(lot_size=1e9)), "less than a tick on a lot"),
         (lambda: MarketEnvironment(2).state(), "Call reset"),
         (lambda: MarketEnvironment(2).wealth, "Call reset"),
+        (lambda: MarketEnvironment(2).steps_done, "Call reset"),
+        (lambda: MarketEnvironment(2).step_volume, "Call reset"),
+        (lambda: MarketEnvironment(2).venue, "Call reset"),
         (lambda: MarketEnvironment(2).reset().view(2), "seat 2 .* Allowed: 0 to 1"),
         (lambda: MarketEnvironment(2).reset().view(-1), "seat -1"),
         (lambda: read_actions(None, 2), "NoneType"),
@@ -340,6 +343,11 @@ def test_whole_numbers_and_yes_or_no_are_actions():
         assert table.dtype == float and table[0].tolist() == [1.0] * 10 and valid.all() and not refused
 
 
+def test_kinds_may_be_counted():
+    assert MarketEnvironment(3, kinds={"noise": 2, "twap": 1}).kinds == ("noise", "noise", "twap")
+    assert MarketEnvironment(2).refusals == {}
+
+
 def test_limits_beyond_counting_are_none():
     rules = session_rules(MarketConfig(max_open=1e300, max_order=1e300, max_position=0.3, lot_size=0.1))
     assert (rules.max_open, rules.max_order, rules.max_position) == (UNLIMITED, UNLIMITED, 3)
@@ -348,9 +356,13 @@ def test_limits_beyond_counting_are_none():
 def test_wrong_arguments_say_what_is_allowed():
     with pytest.raises(InputError, match="Allowed: 1 or more"):
         MarketEnvironment(0)
-    with pytest.raises(InputError, match="not known"):
-        MarketEnvironment(1, kinds=["whale"])
-    with pytest.raises(InputError, match="each of the 2 seats"):
-        MarketEnvironment(2, kinds=["informed"])
+    for unknown in (["whale"], [["noise"]], [None]):
+        with pytest.raises(InputError, match="not known"):
+            MarketEnvironment(1, kinds=unknown)
+    for other in (["informed"], {"informed": 3}):
+        with pytest.raises(InputError, match="each of the 2 seats"):
+            MarketEnvironment(2, kinds=other)
+    with pytest.raises(InputError, match="a list of names or a mapping"):
+        MarketEnvironment(2, kinds=2)
     with pytest.raises(InputError, match="reset"):
         MarketEnvironment(1).step(actions(1))

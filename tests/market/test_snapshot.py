@@ -74,18 +74,23 @@ def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
         env.snapshot()
     env.reset(seed=1)
     snapshot = env.snapshot()
-    with pytest.raises(InputError, match="another market"):
-        MarketEnvironment(3, MarketConfig(fee_bps=9.0), num_steps=60).restore(snapshot)
-    with pytest.raises(InputError, match="another market"):
-        env.restore({"state": {"steps": 3}, "arrays": {}})
+    dear = MarketConfig(fee_bps=9.0)
+    with pytest.raises(InputError, match=r"its latency is \[0\.0, 4\.0, 23\.0\], here it is \[0\.0, 0\.0, 0\.0\]"):
+        MarketEnvironment(3, dear, num_steps=60).restore(snapshot)
+    with pytest.raises(InputError, match=r"its market\.fee_bps is 0\.5, here it is 9\.0"):
+        MarketEnvironment(3, dear, num_steps=60, latency=(0.0, 4.0, 23.0)).restore(snapshot)
     with pytest.raises(InputError, match="lacks arrays"):
         env.restore({**snapshot, "arrays": {}})
     short = {**snapshot["arrays"], "floor.session": snapshot["arrays"]["floor.session"][:-1]}
     with pytest.raises(InputError, match=r"floor\.session"):
         env.restore({**snapshot, "arrays": short})
-    for nothing in ({}, None, {"state": {}}, {"state": {}, "arrays": 3}):
+    unseeded = {name: part for name, part in snapshot["state"].items() if name != "seeds"}
+    for nothing in ({}, None, {"state": {}}, {"state": {}, "arrays": 3}, {**snapshot, "state": unseeded}):
         with pytest.raises(InputError, match="no snapshot"):
             env.restore(nothing)
+        with pytest.raises(InputError, match="no snapshot"):
+            save_snapshot(tmp_path / "nothing.npz", nothing)
+    assert not list(tmp_path.iterdir())
     (tmp_path / "bad.npz").write_bytes(b"PK no")
     with pytest.raises(InputError, match=r"bad\.npz"):
         load_snapshot(tmp_path / "bad.npz")

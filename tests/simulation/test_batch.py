@@ -123,6 +123,19 @@ def test_what_cannot_be_played_in_a_batch_is_refused():
         simulate_batch(KINDS, episodes=0)
     with pytest.raises(InputError, match="wealth"):
         simulate_batch(KINDS, episodes=1, paths=("moods",))
+    with pytest.raises(InputError, match="run in the book mode"):
+        simulate_batch(KINDS, episodes=1, market=MarketConfig(mode="law"))
+    twice = [AgentFactory.create("noise")] * 2  # one memory, and the view of one seat
+    with pytest.raises(InputError, match=r"seats 0 to 1, in their order; got \[0, 0\]"):
+        simulate_batch(twice, episodes=1)
+    with pytest.raises(InputError, match="seats 0 to 1"):
+        record_episode(MarketEnvironment(2, kinds=["noise"] * 2, num_steps=2), twice)
+
+
+def test_kinds_may_be_counted_and_an_episode_may_end_with_the_session():
+    batch = simulate_batch({"noise": 2, "twap": 1}, episodes=1, num_steps=None, paths=["unit"],
+                           market=MarketConfig(session_seconds=45.0))  # fmt: skip
+    assert batch.kinds == ("noise", "noise", "twap") and batch.paths["unit"].shape == (1, 4)
 
 
 def test_an_agent_that_raises_is_refused_and_the_market_goes_on():

@@ -1,3 +1,5 @@
+from functools import partial
+
 import gymnasium
 import numpy as np
 import pytest
@@ -110,5 +112,15 @@ def test_many_markets_are_each_what_one_would_be_and_reset_themselves():
     for seed in (-1, 1.5):
         with pytest.raises(InputError, match="seed is"):
             many.reset(seed=seed)
+    with pytest.raises(InputError, match="Call reset"):
+        vector_env(2, num_steps=8).step(actions[0, :2])
     with pytest.raises(InputError, match="actions"):
         many.step(np.zeros((2, 10)))
+
+
+def test_without_a_number_of_steps_an_episode_ends_with_the_session():
+    market, counted = MarketConfig(session_seconds=25.0), {"noise": 2, "twap": 1}
+    one, many = (make(counted, market=market, num_steps=None) for make in (gymnasium_env, partial(vector_env, 2)))
+    one.reset(seed=1), many.reset(seed=1)
+    assert [one.step(np.zeros(10))[3] for _ in range(2)] == [False, True]
+    assert [many.step(np.zeros((2, 10)))[3].tolist() for _ in range(2)] == [[False] * 2, [True] * 2]

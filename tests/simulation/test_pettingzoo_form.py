@@ -27,9 +27,12 @@ def test_everybody_sees_their_own_and_is_told_what_was_refused():
     _, rewards, terminated, truncated, infos = env.step(actions)
     assert infos["speculator_1"]["refused"] == {"action_not_finite": 1}
     assert infos["informed_3"]["refused"] == {"action_shape": 1}
+    assert env.market.refusals == {"action_not_finite": 1, "action_shape": 1}
     assert set(rewards) == set(env.possible_agents) and not any(terminated.values()) and not any(truncated.values())
-    for _ in range(2):
-        truncated = env.step(dict.fromkeys(env.agents, np.zeros(10)))[3]
+    infos = env.step(dict.fromkeys([*env.agents, "informed", "whale_9"], np.zeros(10)))[4]
+    assert not any(info["refused"] for info in infos.values()) and set(infos) == set(env.agents)
+    assert env.market.refusals == {"action_not_finite": 1, "action_shape": 3}  # two actions of nobody
+    truncated = env.step(dict.fromkeys(env.agents, np.zeros(10)))[3]
     assert all(truncated.values()) and env.agents == []
     with pytest.raises(InputError, match="reset"):
         env.step({})
@@ -49,6 +52,8 @@ def test_each_seat_may_be_rewarded_by_its_own_utility():
         expected = market.step(table).rewards
         assert list(rewards[0].values()) == expected.tolist()
         assert rewards[1]["noise_0"] == expected[0] and rewards[1]["twap_1"] != expected[1]
+    with pytest.raises(InputError, match="num_agents is '2'"):
+        parallel_env("2", learner=Learner(reward=Cara()))
     with pytest.raises(InputError, match="learner is 'orders'"):
         parallel_env(2, learner="orders")
     with pytest.raises(InputError, match="one of them"):

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from difffinance.agents.factory import AgentFactory, agent_streams, mixed_kinds
+from difffinance.agents.factory import AgentFactory, agent_streams
 from difffinance.calibration.costs import load_costs
 from difffinance.config import AgentsConfig, MarketConfig, load_config
 from difffinance.diffusion.checkpoint import save_model
@@ -13,6 +13,7 @@ from difffinance.diffusion.model import MarketDiffusionModel
 from difffinance.errors import CheckpointError, InputError
 from difffinance.market.costs import draw_cost_laws
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.observation import mixed_kinds
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations
 from difffinance.simulation.episode import record_episode
