@@ -191,6 +191,16 @@ TRADES = Schema(
     ),
 )
 
+# What the state of a quote is: bid against ask.
+QUOTE_STATE = (
+    pl.when(pl.col("bid") < pl.col("ask"))
+    .then(pl.lit("normal"))
+    .when(pl.col("bid") == pl.col("ask"))
+    .then(pl.lit("locked"))
+    .otherwise(pl.lit("crossed"))
+    .alias("state")
+)
+
 QUOTES = Schema(
     "Quotes",
     1,
@@ -210,12 +220,7 @@ QUOTES = Schema(
         Rule("quantities are positive", pl.min_horizontal("bid_quantity", "ask_quantity") > 0, "above 0"),
         Rule(
             "state tells bid against ask",
-            pl.col("state")
-            == pl.when(pl.col("bid") < pl.col("ask"))
-            .then(pl.lit("normal"))
-            .when(pl.col("bid") == pl.col("ask"))
-            .then(pl.lit("locked"))
-            .otherwise(pl.lit("crossed")),
+            pl.col("state") == QUOTE_STATE,
             "normal: bid < ask, locked: bid = ask, crossed: bid > ask",
         ),
     ),

@@ -22,7 +22,7 @@ from difffinance.data.level2_messages import Messages, Rising
 from difffinance.data.spool import Spool
 from difffinance.data.verification import Replay
 from difffinance.records import Array
-from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, TRADES, Schema, depth_schema
+from difffinance.schemas import BOOK_EVENTS, QUOTE_STATE, QUOTES, TIME, TRADES, Schema, depth_schema
 
 _KINDS = {
     NEW: "new",
@@ -300,12 +300,4 @@ def quotes_table(symbol: str, ts: Array, seq: Array, quotes: Array, grid: Grid, 
             "ask_quantity": grid.quantities(quotes[:, 1]),
         }
     )
-    return QUOTES.check(frame.with_columns(quote_state().alias("state")), file=file, rows=rows)
-
-
-def quote_state() -> pl.Expr:
-    """Tell bid against ask."""
-    bid, ask = pl.col("bid"), pl.col("ask")
-    return (
-        pl.when(bid < ask).then(pl.lit("normal")).when(bid == ask).then(pl.lit("locked")).otherwise(pl.lit("crossed"))
-    )
+    return QUOTES.check(frame.with_columns(QUOTE_STATE), file=file, rows=rows)

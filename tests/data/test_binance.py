@@ -215,6 +215,16 @@ def test_missing_bars_are_counted_by_the_interval(lake, tmp_path, archive):
     assert (verification["gaps"], verification["bars_missing"]) == (1, 3)
 
 
+def test_widened_bars_are_told_in_the_table_too(lake, tmp_path, archive):
+    path = tmp_path / "BTCUSDT-1m-2024-01-01.csv"
+    path.write_text("\n".join([KLINES[0].replace("42.6", "42.45"), *KLINES[1:]]) + "\n")
+    (table,) = (answer := fetch(lake, archive, str(path)))["tables"]
+    assert answer["repairs"] == [{"rule": "range widened to open and close", "rows": 1}]
+    metadata = read_metadata(Path(table["path"]))
+    assert metadata["repairs"] == {"range widened to open and close": 1}
+    assert set(metadata["verification"]) == {"one_step_exact", "resync_exact", "messages", "gaps", "bars_missing"}
+
+
 def test_money_of_a_great_day_is_no_matter_of_digits(lake, tmp_path, archive):
     """Eight decimals of eleven figures are more than 64 bits hold: what bars are held against is read as floats."""
     path = tmp_path / "BTCUSDT-1d-2021-05-19.csv"

@@ -5,15 +5,17 @@ everything first; the caller then writes all its tables or none. What may be too
 piece into spools, which become tables only when the whole call ends well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from difffinance.config import DataConfig
 from difffinance.data.spool import Spool, spooled
-from difffinance.data.store import Lake, Progress, no_progress
+from difffinance.data.store import Lake, Progress, no_progress, sha256_of
+from difffinance.errors import InputError
 from difffinance.schemas import Schema
 
 Repairs = dict[str, int]
@@ -68,10 +70,39 @@ class Fetched:
     cached: bool | None = None  # answered from the lake without the network; None where there is no network
 
 
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files by their names."""
+    return {path.name: sha256_of(path) for path in paths}
+
+
+def describe(
+    raw_sha256: Mapping[str, str],
+    *,
+    currency: str,
+    tick_size: float | Decimal,
+    lot_size: float | Decimal,
+    repairs: Mapping[str, int],
+    verification: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return the metadata that tables of every source have, and `more`; how fast a replay ran is not in it."""
+    about = {
+        "currency": currency,
+        "tick_size": float(tick_size),
+        "lot_size": float(lot_size),
+        "adjustment": "none",
+        "is_index": False,
+        "synthetic": False,
+        "raw_sha256": dict(raw_sha256),
+        "repairs": {rule: rows for rule, rows in repairs.items() if rows},
+    }
+    if verification is not None:
+        about["verification"] = {k: v for k, v in verification.items() if not k.endswith("per_second")}
+    return about | more
+
+
 def one_word(request: Request, usage: str) -> str:
     """Return the only word of the request, or raise `InputError` with the usage."""
-    from difffinance.errors import InputError
-
     if len(request.what) != 1:
         given = " ".join(request.what) or "nothing"
         raise InputError(f"one thing at a time; got {given}. Use: {usage}.")

@@ -22,6 +22,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,14 +30,13 @@ import polars as pl
 from difffinance.config import DataConfig
 from difffinance.data.bars import VALUES, bars_table, clean_bars
 from difffinance.data.connectors import binance_depth
-from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, one_word
+from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, describe, digests, one_word
 from difffinance.data.connectors.csv_bars import read_number
 from difffinance.data.csv_blocks import CsvLayout, CsvTable, read_csv, utc_times
 from difffinance.data.decimals import count_steps, find_step
-from difffinance.data.level2_tables import quote_state
 from difffinance.data.store import atomic_file, check_symbol, sha256_of
 from difffinance.errors import DataError, InputError, NetworkError
-from difffinance.schemas import QUOTES, TRADES, Schema
+from difffinance.schemas import QUOTE_STATE, QUOTES, TRADES, Schema
 
 TAKES = ("kind", "start", "end", "interval", "symbol")
 USAGE = "difffinance fetch binance SYMBOL --kind aggTrades --start D --end D, or fetch binance PATH"
@@ -254,19 +254,12 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
         "messages_per_second": None,
         **_missing(frame, kind, name),
     }
-    metadata = {
-        **{name: float(step) for name, step in steps.items()},
+    about: dict[str, Any] = {
+        **steps,
         "currency": binance_depth.quote_currency(symbol),
-        "adjustment": "none",
-        "is_index": False,
-        "synthetic": False,
-        "volume_base": "Binance USD-M futures" if symbol.endswith(".UM") else "Binance spot",
-        "raw_sha256": {path.name: sha256_of(path) for path in paths},
-        "repairs": {},
-        "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
+        "verification": verification,
+        "volume_base": binance_depth.volume_base(futures=symbol.endswith(".UM")),
     }
-    first, last = (str(day) for day in frame["ts"].dt.date().gather([0, -1]))
-    part = first if first == last else f"{first}_{last}"
     if kind == "klines":
         cleaned = [
             clean_bars(
@@ -275,11 +268,14 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
             for own, path in zip(frames, paths, strict=True)
         ]
         repairs = add_repairs(*(repaired for _, repaired in cleaned))
-        table = bars_table(symbol, pl.concat(bars for bars, _ in cleaned), name, "", metadata)
+        bars = pl.concat(bars for bars, _ in cleaned)
+        table = bars_table(symbol, bars, name, "", describe(digests(paths), repairs=repairs, **about))
     else:
         schema = QUOTES if kind == "bookTicker" else TRADES
         checked = [_checked(own, schema, symbol, path.name) for own, path in zip(frames, paths, strict=True)]
-        table = Table(schema, symbol, pl.concat(checked), metadata, part)
+        first, last = (str(day) for day in frame["ts"].dt.date().gather([0, -1]))
+        part = first if first == last else f"{first}_{last}"
+        table = Table(schema, symbol, pl.concat(checked), describe(digests(paths), repairs={}, **about), part)
     for own, path in zip(frames, paths, strict=True):
         _refuse_contradictions(own, kind, name, tolerance, path.name)
     return Fetched((table,), repairs, verification, raw_files=tuple(paths))
@@ -288,7 +284,7 @@ def _import(paths: list[Path], symbol: str, kind: str, name: str, request: Reque
 def _checked(frame: pl.DataFrame, schema: Schema, symbol: str, file: str) -> pl.DataFrame:
     """Return the `Trades` or `Quotes` of one file's rows."""
     frame = frame.with_columns(pl.lit(symbol).alias("symbol"))
-    frame = frame.with_columns(quote_state().alias("state")) if schema is QUOTES else frame
+    frame = frame.with_columns(QUOTE_STATE) if schema is QUOTES else frame
     return schema.check(frame.select(list(schema.columns)), file=file, rows=frame["row"].to_numpy())
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request
+from difffinance.data.connectors.base import Fetched, Request, describe, digests
 from difffinance.data.connectors.binance_chain import Chain
 from difffinance.data.connectors.binance_messages import SHAPES, Capture, read_capture
 from difffinance.data.decimals import StepFinder, count_steps
@@ -36,7 +36,7 @@ from difffinance.data.level2_tables import (
     quotes_table,
     trades_table,
 )
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError
 from difffinance.records import Array
 from difffinance.schemas import BOOK_EVENTS, QUOTES, TRADES, depth_schema
@@ -116,21 +116,12 @@ def import_capture(path: Path, request: Request) -> Fetched:
     verification = work.verification(survey.lines)
     repairs = work.repairs()
     levels = request.config.book_levels
-    metadata = {
-        "currency": quote_currency(symbol),
-        "tick_size": float(work.grid.tick),
-        "lot_size": float(work.grid.lot),
-        "adjustment": "none",
-        "date": work.date,
-        "levels": levels,
-        "raw_sha256": {path.name: sha256_of(path)},
-        "repairs": {rule: rows for rule, rows in repairs.items() if rows},
-        "is_index": False,
-        "synthetic": False,
-        "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
-        "volume_base": "Binance USD-M futures" if survey.futures else "Binance spot",
-    }
-    tables = work.finished((BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES), metadata)
+    metadata = describe(
+        digests([path]), currency=quote_currency(symbol), tick_size=work.grid.tick, lot_size=work.grid.lot,
+        repairs=repairs, verification=verification, date=work.date, levels=levels,
+        volume_base=volume_base(futures=survey.futures),
+    )  # fmt: skip
+    tables = work.tables.finished((BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES), metadata)
     request.progress("binance", 3, 3)
     return Fetched(tuple(tables), repairs, verification, raw_files=(path,))
 
@@ -247,10 +238,6 @@ class _Import:
             return ticker["T"].to_numpy() * 1_000_000
         return ticker["received"].to_numpy() + self._lead
 
-    def finished(self, schemas: tuple[Any, ...], metadata: dict[str, Any]) -> list[Any]:
-        """Return the tables."""
-        return self.tables.finished(schemas, metadata)
-
     def verification(self, lines: int) -> dict[str, Any]:
         """Return what was found out."""
         compared, agreed = self._best.counted()
@@ -275,6 +262,11 @@ class _Import:
 
 def _day(ts: Array) -> str:
     return str(np.datetime64(int(ts[0]), "ns").astype("datetime64[D]")) if len(ts) else ""
+
+
+def volume_base(*, futures: bool) -> str:
+    """Return whose volume the tables count."""
+    return "Binance USD-M futures" if futures else "Binance spot"
 
 
 def quote_currency(symbol: str) -> str:

@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request, one_word
+from difffinance.data.connectors.base import Fetched, Request, describe, digests, one_word
 from difffinance.data.connectors.bitstamp_book import Planner, Shown
 from difffinance.data.connectors.bitstamp_orders import NEVER, WINDOW_MS, Fill, Matcher, OrderReader, Resting
 from difffinance.data.csv_blocks import CsvLayout, CsvTable, csv_pieces, utc_times
 from difffinance.data.decimals import Scaled, StepFinder, count_steps
 from difffinance.data.level2 import EXECUTION
 from difffinance.data.level2_tables import Exactness, Grid, Tables, book_tables, load_kernels, trades_table
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
 from difffinance.schemas import BOOK_EVENTS, TRADES, depth_schema
@@ -94,20 +94,10 @@ def fetch(request: Request) -> Fetched:
     work.end()
     verification, repairs = work.verification(), work.reader.repairs
     levels = request.config.book_levels
-    metadata = {
-        "currency": "USD",
-        "tick_size": float(grid.tick),
-        "lot_size": float(grid.lot),
-        "adjustment": "none",
-        "date": work.tables.part,
-        "levels": levels,
-        "raw_sha256": {path.name: sha256_of(path)},
-        "repairs": {rule: count for rule, count in repairs.items() if count},
-        "is_index": False,
-        "synthetic": False,
-        "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
-        "volume_base": "Bitstamp, trades inferred",
-    }
+    metadata = describe(
+        digests([path]), currency="USD", tick_size=grid.tick, lot_size=grid.lot, repairs=repairs,
+        verification=verification, date=work.tables.part, levels=levels, volume_base="Bitstamp, trades inferred",
+    )  # fmt: skip
     tables = work.tables.finished((BOOK_EVENTS, depth_schema(levels), TRADES), metadata)
     request.progress("bitstamp", 3, 3)
     return Fetched(tuple(tables), repairs, verification, raw_files=(path,))

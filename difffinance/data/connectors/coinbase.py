@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, one_word
+from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, describe, digests, one_word
 from difffinance.data.connectors.coinbase_records import Capture, read_capture
 from difffinance.data.decimals import Scaled, StepFinder, count_steps, read_decimals
 from difffinance.data.level2 import GAP, SNAPSHOT, UPDATE
 from difffinance.data.level2_messages import Merger, Messages, Rising, TradeNumbers, nothing, of_levels, of_trades
 from difffinance.data.level2_tables import Grid, LevelWriter, Tables, load_kernels, quotes_table, trades_table
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
 from difffinance.schemas import BOOK_EVENTS, QUOTES, TRADES, depth_schema
@@ -125,9 +125,9 @@ def fetch(request: Request) -> Fetched:
         skipped, again = gaps.find(capture.messages)
         for product, work in works.items():
             work.feed(_items_of(capture.without(again), product, path.name), skipped)
-    digest = sha256_of(path)
+    raw_sha256 = digests([path])
     found = {product: work.verification() for product, work in works.items()}
-    tables = [table for work in works.values() for table in work.finished(digest)]
+    tables = [table for work in works.values() for table in work.finished(raw_sha256)]
     request.progress("coinbase", 2, 2)
     replayed, seconds = (sum(getattr(work.writer, n) for work in works.values()) for n in ("messages", "seconds"))
     verification = {
@@ -288,23 +288,14 @@ class _Import:
             "trade sent twice dropped": self._numbers.again,
         }
 
-    def finished(self, digest: str) -> list[Table]:
-        """Return the tables; `digest` is that of the file."""
+    def finished(self, raw_sha256: dict[str, str]) -> list[Table]:
+        """Return the tables; `raw_sha256` is that of the file, by its name."""
         levels = self.request.config.book_levels
-        metadata = {
-            "currency": self.product.rpartition("-")[2],
-            "tick_size": float(self.grid.tick),
-            "lot_size": float(self.grid.lot),
-            "adjustment": "none",
-            "date": self.tables.part,
-            "levels": levels,
-            "raw_sha256": {self.file: digest},
-            "repairs": {rule: rows for rule, rows in self.repairs().items() if rows},
-            "is_index": False,
-            "synthetic": False,
-            "verification": {k: v for k, v in self.verification().items() if not k.endswith("per_second")},
-            "volume_base": "Coinbase",
-        }
+        metadata = describe(
+            raw_sha256, currency=self.product.rpartition("-")[2], tick_size=self.grid.tick, lot_size=self.grid.lot,
+            repairs=self.repairs(), verification=self.verification(), date=self.tables.part, levels=levels,
+            volume_base="Coinbase",
+        )  # fmt: skip
         return self.tables.finished((BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES), metadata)
 
 

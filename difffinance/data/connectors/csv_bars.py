@@ -16,9 +16,9 @@ import polars as pl
 from difffinance.config import DataConfig
 from difffinance.data.archives import read_plain
 from difffinance.data.bars import VALUES, adjust_for_dividends, bars_table, clean_bars, venue_of
-from difffinance.data.connectors.base import Fetched, Repairs, Request, one_word
+from difffinance.data.connectors.base import Fetched, Repairs, Request, describe, digests, one_word
 from difffinance.data.lines import decode
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
 from difffinance.schemas import TIME
 
@@ -38,13 +38,7 @@ def fetch(request: Request) -> Fetched:
     bars, repairs = read_bars(path, symbol, config=request.config)
     request.progress("csv", 1, 1)
     interval = bar_interval(bars["ts"])
-    metadata = {
-        **venue_of(symbol),
-        "adjustment": "split",
-        "raw_sha256": {path.name: sha256_of(path)},
-        "repairs": repairs,
-        "synthetic": False,
-    }
+    metadata = describe(digests([path]), repairs=repairs, adjustment="split", **venue_of(symbol))
     tables = [bars_table(symbol, bars.drop("adjusted_close", strict=False), interval, "", metadata)]
     if "adjusted_close" in bars.columns:
         adjusted = adjust_for_dividends(bars, "adjusted_close")

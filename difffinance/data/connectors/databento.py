@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request, Table
+from difffinance.data.connectors.base import Fetched, Request, Table, describe, digests
 from difffinance.data.dbn_records import (
     LAYOUTS,
     SNAPSHOT,
@@ -33,10 +33,10 @@ from difffinance.data.dbn_records import (
 from difffinance.data.order_replay import ADD, CLEAR, FILL, NOTHING, REDUCE, SET
 from difffinance.data.order_tables import BookWriter, Piece
 from difffinance.data.spool import Writing
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
-from difffinance.schemas import QUOTES, TIME, TRADES, Schema, depth_schema
+from difffinance.schemas import QUOTE_STATE, QUOTES, TIME, TRADES, Schema, depth_schema
 
 TAKES = ("symbol",)
 USAGE = "difffinance fetch databento PATH [DEFINITIONS] [--symbol S]"
@@ -62,25 +62,16 @@ def fetch(request: Request) -> Fetched:
     tick, day = _survey(paths[0], ids, named, definition, request)
     source = _Source(paths[0], symbol, ids, tick, day, request)
     if str(header.schema) == "mbo":
-        tables, repairs, verification = _orders(source)
+        levels, (tables, repairs, verification) = request.config.book_levels, _orders(source)
     else:
-        tables, repairs, verification = (*_levels(source, int(str(header.schema).removeprefix("mbp-"))), None)
-    metadata = {
-        "currency": (definition.currency if definition is not None else "") or "USD",
-        "tick_size": tick / _UNIT,
-        "lot_size": 1.0,
-        "adjustment": "none",
-        "date": day.isoformat(),
-        "dataset": header.dataset,
-        "raw_sha256": {p.name: sha256_of(p) for p in paths},
-        "repairs": repairs,
-        "synthetic": False,
-        "is_index": False,
-        "volume_base": f"{header.dataset} only",
-        "levels": request.config.book_levels if verification else int(str(header.schema).removeprefix("mbp-")),
-    }
-    if verification:
-        metadata["verification"] = {k: v for k, v in verification.items() if k != "messages_per_second"}
+        levels = int(str(header.schema).removeprefix("mbp-"))
+        tables, repairs, verification = (*_levels(source, levels), None)
+    currency = (definition.currency if definition is not None else "") or "USD"
+    metadata = describe(
+        digests(paths), currency=currency, tick_size=tick / _UNIT, lot_size=1.0, repairs=repairs,
+        verification=verification, date=day.isoformat(), levels=levels, dataset=header.dataset,
+        volume_base=f"{header.dataset} only",
+    )  # fmt: skip
     finished = tuple(Table(s.schema, symbol, s, metadata, day.isoformat()) for s in tables)
     return Fetched(finished, repairs, verification, raw_files=tuple(paths))
 
@@ -284,7 +275,6 @@ def _checked(source: _Source, schema: Schema, frame: pl.DataFrame, place: Array)
 def _quotes(source: _Source, best: Array, ts: Array, seq: Array, place: Array) -> pl.DataFrame:
     both = (best["bid_px"] != UNDEFINED_PRICE) & (best["ask_px"] != UNDEFINED_PRICE)
     best = best[both]
-    difference = np.sign(best["ask_px"] - best["bid_px"])
     frame = pl.DataFrame(
         {
             **_keys(source, ts[both], seq[both]),
@@ -292,10 +282,9 @@ def _quotes(source: _Source, best: Array, ts: Array, seq: Array, place: Array) -
             "bid_quantity": best["bid_sz"].astype(np.float64),
             "ask": best["ask_px"] / _UNIT,
             "ask_quantity": best["ask_sz"].astype(np.float64),
-            "state": pl.Series(["crossed", "locked", "normal"]).gather(difference + 1),
         }
     )
-    return _checked(source, QUOTES, frame, place[both])
+    return _checked(source, QUOTES, frame.with_columns(QUOTE_STATE), place[both])
 
 
 def _prints(source: _Source, records: Array, ts: Array, start: int, place: Array) -> pl.DataFrame:

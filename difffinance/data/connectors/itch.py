@@ -19,7 +19,7 @@ import numpy as np
 
 from difffinance.data.archives import plain_pieces
 from difffinance.data.clock import NEW_YORK, midnight
-from difffinance.data.connectors.base import Fetched, Request, Table, one_word
+from difffinance.data.connectors.base import Fetched, Request, Table, describe, digests, one_word
 from difffinance.data.itch_messages import (
     BAD_FIELD,
     COLUMNS,
@@ -33,7 +33,7 @@ from difffinance.data.itch_messages import (
 from difffinance.data.order_replay import ADD, REPLACE
 from difffinance.data.order_tables import AGAINST_MAKER, BookWriter, Piece
 from difffinance.data.spool import Writing
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
 
@@ -70,23 +70,11 @@ def fetch(request: Request) -> Fetched:
     if about[0] < 0:
         raise DataError(f"lists no stock {symbol} in its directory messages.", file=path.name)
     verification = writer.verification()
-    metadata = {
-        "currency": "USD",
-        "tick_size": tick / _UNIT,
-        "lot_size": 1.0,
-        "round_lot": int(about[1]),
-        "adjustment": "none",
-        "date": day.isoformat(),
-        "levels": levels,
-        "raw_sha256": {path.name: sha256_of(path)},
-        "repairs": {},
-        "broken_trades_kept": int(about[4]),
-        "file_messages": int(about[3]),
-        "synthetic": False,
-        "is_index": False,
-        "verification": {k: v for k, v in verification.items() if k != "messages_per_second"},
-        "volume_base": "NASDAQ only",
-    }
+    metadata = describe(
+        digests([path]), currency="USD", tick_size=tick / _UNIT, lot_size=1.0, repairs={}, verification=verification,
+        date=day.isoformat(), levels=levels, round_lot=int(about[1]), broken_trades_kept=int(about[4]),
+        file_messages=int(about[3]), volume_base="NASDAQ only",
+    )  # fmt: skip
     spools = (writer.events, writer.depth, writer.trades)
     tables = tuple(Table(s.schema, symbol, s, metadata, day.isoformat()) for s in spools)
     repairs = {"trade broken later by the venue, kept": int(about[4])}

@@ -29,12 +29,12 @@ import polars as pl
 from difffinance.data.archives import read_zip
 from difffinance.data.bars import PRICES, bars_table, clean_bars
 from difffinance.data.clock import NEW_YORK, midnight
-from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, add_repairs, one_word
+from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, add_repairs, describe, digests, one_word
 from difffinance.data.lean_factors import adjust_bars, read_factors, read_map
 from difffinance.data.lines import decode
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
-from difffinance.schemas import QUOTES, TIME, TRADES
+from difffinance.schemas import QUOTE_STATE, QUOTES, TIME, TRADES
 
 TAKES = ()
 USAGE = "difffinance fetch lean PATH (a zip, or a folder of minute or tick zips)"
@@ -208,19 +208,15 @@ def _quote_ticks(frame: pl.DataFrame, symbol: str, file: str) -> pl.DataFrame:
 
 def _quotes(frame: pl.DataFrame, symbol: str, file: str) -> pl.DataFrame:
     """Return `Quotes` of ts and prices x 10000."""
-    bid, ask = pl.col("bid"), pl.col("ask")
-    state = (
-        pl.when(bid < ask).then(pl.lit("normal")).when(bid == ask).then(pl.lit("locked")).otherwise(pl.lit("crossed"))
-    )
     quotes = frame.select(
         pl.lit(symbol).alias("symbol"),
         "ts",
         pl.int_range(pl.len()).alias("seq"),
-        _dollars(bid).alias("bid"),
+        _dollars(pl.col("bid")).alias("bid"),
         pl.col("bid_size").alias("bid_quantity"),
-        _dollars(ask).alias("ask"),
+        _dollars(pl.col("ask")).alias("ask"),
         pl.col("ask_size").alias("ask_quantity"),
-        state.alias("state"),
+        QUOTE_STATE,
     )
     return QUOTES.check(quotes, file=file)
 
@@ -293,15 +289,8 @@ def _long_bars(path: Path, resolution: str, symbol: str, request: Request) -> Fe
 
 
 def _metadata(files: list[Path], day: str | None, repairs: Repairs) -> dict[str, Any]:
-    about = {
-        "currency": "USD",
-        "tick_size": 0.01,
-        "lot_size": 1.0,
-        "adjustment": "none",
-        "is_index": False,
-        "synthetic": False,
-        "volume_base": "consolidated",
-        "raw_sha256": {p.name: sha256_of(p) for p in files},
-        "repairs": repairs,
-    }
-    return about if day is None else {**about, "date": day}
+    dated: dict[str, Any] = {} if day is None else {"date": day}
+    return describe(
+        digests(files), currency="USD", tick_size=0.01, lot_size=1.0, repairs=repairs, volume_base="consolidated",
+        **dated,
+    )  # fmt: skip

@@ -26,10 +26,10 @@ import polars as pl
 from difffinance.config import DataConfig
 from difffinance.data.archives import ahead, plain_pieces, zip_pieces
 from difffinance.data.clock import NEW_YORK, midnight
-from difffinance.data.connectors.base import Fetched, Request, Table, one_word
+from difffinance.data.connectors.base import Fetched, Request, Table, describe, digests, one_word
 from difffinance.data.number_rows import EMPTY, TICK, NumberRows, parse_book_rows, parse_message_rows
 from difffinance.data.spool import Writing
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError, NotInLakeError
 from difffinance.records import Array
 from difffinance.schemas import BOOK_EVENTS, EVENT_KINDS, TIME, TRADES, Column, Rule, Schema, depth_schema
@@ -95,20 +95,10 @@ def import_pair(path: Path, request: Request) -> Fetched:
             writing.append(dict(zip(spools, frames, strict=True)))
             request.progress("lobster", min(start + len(book), size), size)
     verification = _verified(replay, pair.levels, seconds)
-    metadata = {
-        "currency": "USD",
-        "tick_size": 0.01,
-        "lot_size": 1.0,
-        "adjustment": "none",
-        "date": pair.date,
-        "levels": pair.levels,
-        "raw_sha256": {p.name: sha256_of(p) for p in pair.raw_files},
-        "repairs": {},
-        "synthetic": False,
-        "is_index": False,
-        "verification": {k: v for k, v in verification.items() if k != "messages_per_second"},
-        "volume_base": "NASDAQ only",
-    }
+    metadata = describe(
+        digests(pair.raw_files), currency="USD", tick_size=0.01, lot_size=1.0, repairs={}, verification=verification,
+        date=pair.date, levels=pair.levels, volume_base="NASDAQ only",
+    )  # fmt: skip
     request.progress("lobster", size, size)
     tables = tuple(Table(s.schema, pair.symbol, s, metadata, pair.date) for s in spools)
     return Fetched(tables, verification=verification, raw_files=pair.raw_files)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from difffinance.data.bars import bars_table
 from difffinance.data.connectors import lobster
-from difffinance.data.connectors.base import Fetched, Request, add_repairs
+from difffinance.data.connectors.base import Fetched, Request, add_repairs, describe, digests
 from difffinance.data.connectors.csv_bars import read_bars
-from difffinance.data.store import sha256_of
 from difffinance.errors import InputError, NotInLakeError
 
 TAKES = ()
@@ -41,17 +40,10 @@ def _spx(request: Request) -> Fetched:
             "the S&P 500 sample comes with the package arch, which is not installed here. Run: make setup."
         )
     bars, repairs = read_bars(path, "SPX", config=request.config, date_format="%m/%d/%Y")
-    metadata = {
-        "source": "sample (S&P 500 history shipped by arch)",
-        "currency": "USD",
-        "tick_size": 0.01,
-        "lot_size": 1.0,
-        "adjustment": "none (an index)",
-        "is_index": True,
-        "synthetic": False,
-        "raw_sha256": {path.name: sha256_of(path)},
-        "repairs": repairs,
-    }
+    metadata = describe(
+        digests([path]), currency="USD", tick_size=0.01, lot_size=1.0, repairs=repairs, is_index=True,
+        adjustment="none (an index)", source="sample (S&P 500 history shipped by arch)",
+    )  # fmt: skip
     return Fetched((bars_table("SPX", bars.drop("adjusted_close"), "1d", "", metadata),), repairs)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from difffinance.data.connectors.base import Fetched, Request
+from difffinance.data.connectors.base import Fetched, Request, describe, digests
 from difffinance.data.connectors.tardis_files import File, Piece, Survey, TradesOnce, open_file
 from difffinance.data.level2 import SNAPSHOT, UPDATE
 from difffinance.data.level2_messages import Merger, Messages, Rising, nothing, of_levels, of_trades
@@ -32,7 +32,7 @@ from difffinance.data.level2_tables import (
     quotes_table,
     trades_table,
 )
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
 from difffinance.schemas import BOOK_EVENTS, QUOTES, TIME, TRADES, depth_schema
@@ -72,20 +72,10 @@ def fetch(request: Request) -> Fetched:
         "messages": survey.rows,
     }
     repairs = work.repairs()
-    metadata = {
-        "currency": "",
-        "tick_size": float(grid.tick),
-        "lot_size": float(grid.lot),
-        "adjustment": "none",
-        "date": rows.tables.part,
-        "levels": levels,
-        "raw_sha256": {path.name: sha256_of(path) for path in paths},
-        "repairs": {rule: count for rule, count in repairs.items() if count},
-        "is_index": False,
-        "synthetic": False,
-        "verification": {k: v for k, v in verification.items() if not k.endswith("per_second")},
-        "volume_base": survey.named["exchange"],
-    }
+    metadata = describe(
+        digests(paths), currency="", tick_size=grid.tick, lot_size=grid.lot, repairs=repairs,
+        verification=verification, date=rows.tables.part, levels=levels, volume_base=survey.named["exchange"],
+    )  # fmt: skip
     schemas = (BOOK_EVENTS, depth_schema(levels), TRADES, QUOTES)
     tables = tuple(rows.tables.finished(schemas, metadata))
     request.progress("tardis", 2, 2)

@@ -22,9 +22,9 @@ import polars as pl
 
 from difffinance.data.bars import PRICES, VALUES, bars_table, clean_bars
 from difffinance.data.clock import SHANGHAI
-from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, add_repairs, one_word
+from difffinance.data.connectors.base import Fetched, Repairs, Request, Table, add_repairs, describe, digests, one_word
 from difffinance.data.connectors.csv_bars import bar_interval, read_number, read_text
-from difffinance.data.store import check_symbol, sha256_of
+from difffinance.data.store import check_symbol
 from difffinance.errors import DataError, InputError
 from difffinance.records import Array
 from difffinance.schemas import REFERENCE_PRICES, TIME
@@ -155,13 +155,8 @@ def _metadata(symbol: str, bars: pl.DataFrame, path: Path, repairs: Repairs) -> 
     prices = bars.select("open", "high", "low", "close")
     is_index = _INDEX.fullmatch(symbol) is not None
     on_grid = prices.select(pl.all_horizontal((pl.all() * 100 - (pl.all() * 100).round(0)).abs() < 1e-6).all()).item()
-    return {
-        "currency": "CNY",
-        "tick_size": 0.01,
-        "lot_size": float(LOT),
-        "is_index": is_index,
-        "adjustment": "none" if on_grid or is_index else "front (split and dividend)",
-        "raw_sha256": {path.name: sha256_of(path)},
-        "repairs": repairs,
-        "synthetic": False,
-    }
+    adjustment = "none" if on_grid or is_index else "front (split and dividend)"
+    return describe(
+        digests([path]), currency="CNY", tick_size=0.01, lot_size=LOT, repairs=repairs, is_index=is_index,
+        adjustment=adjustment,
+    )  # fmt: skip

@@ -20,7 +20,7 @@ import polars as pl
 
 from difffinance.config import DataConfig
 from difffinance.data.bars import adjust_for_dividends, bars_table, clean_bars
-from difffinance.data.connectors.base import Fetched, Request, Table
+from difffinance.data.connectors.base import Fetched, Request, Table, add_repairs, describe
 from difffinance.data.store import Lake, check_symbol, read_metadata
 from difffinance.errors import DataError, DiffFinanceError, InputError, NetworkError
 from difffinance.schemas import TIME, Column, Schema
@@ -60,7 +60,7 @@ def fetch(request: Request, *, sleep: Callable[[float], None] = time.sleep) -> F
             raw.append((path, answer))
         new, repaired = _tables(answer, interval, request.config)
         tables += new
-        repairs = {rule: repairs.get(rule, 0) + repaired.get(rule, 0) for rule in {*repairs, *repaired}}
+        repairs = add_repairs(repairs, repaired)
     request.progress("yahoo", 1, 1)
     return Fetched(tuple(tables), repairs, raw_tables=tuple(raw), cached=not raw)
 
@@ -113,18 +113,11 @@ def _tables(answer: Table, interval: str, config: DataConfig) -> tuple[list[Tabl
     frame = answer.frame.with_columns(volume=pl.when(~nothing).then(pl.col("volume")))
     frame = frame.drop("dividends", "splits")
     bars, repairs = clean_bars(frame, symbol, file=f"Yahoo {symbol}", tolerance=config.range_tolerance)
-    metadata = {
-        "source": "yahoo",
-        "fetched": about["fetched"],
-        "currency": about["currency"],
-        "tick_size": about["tick_size"],
-        "lot_size": 1.0,
-        "is_index": about["is_index"],
-        "synthetic": False,
-        "adjustment": "split",
-        "raw_sha256": {"answer": hashlib.sha256(answer.frame.write_csv().encode()).hexdigest()},
-        "repairs": repairs,
-    }
+    digest = hashlib.sha256(answer.frame.write_csv().encode()).hexdigest()
+    metadata = describe(
+        {"answer": digest}, lot_size=1.0, repairs=repairs, adjustment="split", source="yahoo",
+        **{name: about[name] for name in ("fetched", "currency", "tick_size", "is_index")},
+    )  # fmt: skip
     daily = interval in ("1d", "1wk", "1mo", "3mo")
     tables = [bars_table(symbol, bars.drop("adjusted_close"), interval, "", metadata)]
     if daily:  # Yahoo has no adjusted prices inside the day
