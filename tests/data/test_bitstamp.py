@@ -110,6 +110,13 @@ def test_volumes_that_the_venue_rounds(lake, tmp_path):
     assert [(r[0], r[1], r[4]) for r in rows(lake)[-2:]] == [(2, "execution", 3.0), (9, "new", 1e-8)]
 
 
+def test_volumes_that_differ_by_whole_lots_are_not_rounded(lake, tmp_path):
+    """The lot of such a file is 1 BTC: what the venue rounds is told in 1e-8, whatever the lot."""
+    told = [line(9, 900, "101.00", 4, "created", "bid"), line(2, 901, "101.00", 0, "deleted", "ask")]
+    answer = fetch(lake, tmp_path, *QUIET, *told, line(9, 902, "101.00", 2, "changed", "bid"))
+    assert (answer["verification"]["fills"], answer["verification"]["fills_explained"]) == (2, 0)
+
+
 def test_a_market_order_walks_with_its_trades(lake, tmp_path):
     told = [line(9, 900, "100.50", 3, "created", "bid"), line(2, 901, "101.00", 0, "deleted", "ask")]
     answer = fetch(lake, tmp_path, *QUIET, *told, line(9, 902, "101.00", 0, "deleted", "bid"))

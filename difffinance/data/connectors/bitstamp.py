@@ -81,7 +81,7 @@ def fetch(request: Request) -> Fetched:
         volumes.add(Scaled(table.frame["volume"].to_numpy(), 8))
     grid = Grid.of(prices, volumes, request.config)
     request.progress("bitstamp", 1, 3)
-    before, reader, matcher = list[Resting](), OrderReader(path.name), Matcher()
+    before, reader, matcher = list[Resting](), OrderReader(path.name), Matcher(grid.lot)
     for first, table, ts in file.pieces():
         told = _feed(reader, first, table, ts, grid, path.name)
         before += [order for order in told.begun if order.created < 0]
@@ -126,7 +126,7 @@ class _Import:
         self, request: Request, symbol: str, grid: Grid, file: str, before: list[Resting], last: dict[int, int]
     ) -> None:
         self.request, self.symbol, self.grid, self.file = request, symbol, grid, file
-        self.reader, self.matcher, self.planner = OrderReader(file, last), Matcher(), Planner()
+        self.reader, self.matcher, self.planner = OrderReader(file, last), Matcher(grid.lot), Planner()
         self.book, self.exact = Shown(request.config.book_levels), Exactness(request.config.book_levels)
         self.book.begin(before)
         self.seconds, self.messages, self.prints, self.rows = 0.0, 0, 0, 0

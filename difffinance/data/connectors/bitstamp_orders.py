@@ -8,12 +8,13 @@ one with several of the other side, then those whose volume the file does not te
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from difffinance.errors import DataError
 from difffinance.records import Array
 
 WINDOW_MS = 5_000
-ROUNDING = 2  # lots by which the venue's volumes of the two sides may differ
+ROUNDING = Decimal("2e-8")  # by which the venue's volumes of the two sides may differ
 NEVER = 1 << 62  # a row beyond the file, a time beyond all
 
 
@@ -140,7 +141,8 @@ class OrderReader:
 class Matcher:
     """Joins the two sides of trades; `feed` returns the fills that nothing to come can change, in their order."""
 
-    def __init__(self) -> None:
+    def __init__(self, lot: Decimal) -> None:
+        self._rounding = int(ROUNDING / lot)  # lots
         self._fills: list[Fill] = []
         self._several = self._unknown = self._settled = 0  # how many of them each round has come to
         self._waiting: dict[tuple[int, int], list[Fill]] = defaultdict(list)
@@ -177,7 +179,8 @@ class Matcher:
         return {key: own for key, own in kept.items() if own}
 
     def _match_equal(self, fill: Fill) -> None:
-        near = [self._waiting[1 - fill.order.side, fill.volume + off] for off in range(-ROUNDING, ROUNDING + 1)]
+        equal = range(fill.volume - self._rounding, fill.volume + self._rounding + 1)
+        near = [self._waiting[1 - fill.order.side, volume] for volume in equal]
         partners = [f for own in near for f in own if _meet(fill, f)]
         if partners:
             partner = max(partners, key=lambda f: f.row)  # the nearest in time
@@ -205,9 +208,9 @@ class Matcher:
             total = 0
             for end in range(start, len(others)):
                 total += others[end].volume
-                if total >= fill.volume - ROUNDING:
+                if total >= fill.volume - self._rounding:
                     break
-            if abs(total - fill.volume) <= ROUNDING:
+            if abs(total - fill.volume) <= self._rounding:
                 _join(fill, others[start : end + 1])
                 return
 
