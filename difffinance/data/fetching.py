@@ -20,6 +20,7 @@ from difffinance.data.loading import load_bars
 from difffinance.data.store import Lake, NewTable, Progress, atomic_file, check_writable, no_progress, sha256_of
 from difffinance.errors import InputError
 from difffinance.records import BarsTable
+from difffinance.schemas import BARS
 
 SOURCES = {
     "sample": "difffinance.data.connectors.sample",
@@ -56,9 +57,7 @@ def fetch_tables(
     option that the source does not take, `DataError` for bad data, `NetworkError`, and `StoreError` when the lake
     cannot be written; the lake is then as it was.
     """
-    if source not in SOURCES:
-        raise InputError(f"source '{source}' is not known. Allowed: {', '.join(SOURCES)}. Try: fetch sample.")
-    connector = import_module(SOURCES[source])
+    connector = _connector(source)
     given = {"symbol": symbol, "kind": kind, "start": start, "end": end, "interval": interval}
     options = {name: value for name, value in given.items() if value is not None}
     for name in options.keys() - set(connector.TAKES):
@@ -81,6 +80,12 @@ def fetch_tables(
     return answer
 
 
+def _connector(source: str) -> Any:
+    if source not in SOURCES:
+        raise InputError(f"source '{source}' is not known. Allowed: {', '.join(SOURCES)}. Try: fetch sample.")
+    return import_module(SOURCES[source])
+
+
 def fetch_bars(
     symbol: str,
     start: str | None = None,
@@ -88,7 +93,7 @@ def fetch_bars(
     *,
     source: str | None = None,
     path: str | os.PathLike[str] | None = None,
-    interval: str = "1d",
+    interval: str | None = None,
     adjusted: bool = False,
     lake: Lake | str | os.PathLike[str] | None = None,
     config: DataConfig | None = None,
@@ -96,21 +101,28 @@ def fetch_bars(
     """Bring the bars of one symbol into the lake and return them.
 
     `source` defaults to `csv` where a `path` is given, to `sample` for SPX, and to `yahoo` otherwise (days are
-    YYYY-MM-DD, `end` is the day after the last). Raises what `fetch_tables` raises.
+    YYYY-MM-DD, `end` is the day after the last). Without an `interval` the bars are the source's: days where it offers
+    several. Raises what `fetch_tables` raises, and `InputError` where the bars are of another symbol or interval.
     """
     lake = lake if isinstance(lake, Lake) else Lake(lake)
     source = source or ("csv" if path is not None else "sample" if symbol == "SPX" else "yahoo")
-    fetch_tables(
+    takes = _connector(source).TAKES
+    answer = fetch_tables(
         source,
         [symbol if path is None else str(path)],
         lake=lake,
         config=config or DataConfig(),
-        symbol=symbol if path is not None else None,
+        symbol=symbol if path is not None and "symbol" in takes else None,
         start=start,
         end=end,
-        interval=None if interval == "1d" else interval,  # what sources bring unless told; some take no other
+        interval=interval if "interval" in takes else None,
     )
-    return load_bars(symbol, lake=lake, adjusted=adjusted, interval=interval)
+    brought = [(table["symbol"], table["interval"]) for table in answer["tables"] if table["schema"] == "Bars"]
+    wanted = interval or next((length for name, length in brought if name == symbol), "1d")
+    if (symbol, wanted) not in brought:
+        found = ", ".join(f"{name} {length}" for name, length in dict.fromkeys(brought)) or "no bars"
+        raise InputError(f"{source} brought {found}; asked for: {symbol} {wanted}. Ask for what there is.")
+    return load_bars(symbol, lake=lake, adjusted=adjusted, interval=wanted)
 
 
 def _write(fetched: Fetched, source: str, lake: Lake) -> list[NewTable]:
@@ -139,7 +151,7 @@ def _described(table: Table, written: NewTable) -> dict[str, Any]:
         "sha256": sha256_of(written.path),
         "source": written.metadata["source"],
         "synthetic": bool(written.metadata.get("synthetic", False)),
-    }
+    } | ({"interval": written.metadata["interval"]} if table.schema is BARS else {})
 
 
 def _stamped(path: Path, table: Table, defaults: dict[str, Any]) -> NewTable:

@@ -143,6 +143,22 @@ def test_bars_are_fetched_and_returned_in_one_call(lake, tmp_path):
     assert fetch_bars("MINE", path=path, lake=lake, adjusted=True).frame["close"].to_list() == [5.0, 5.0]
 
 
+def test_bars_of_another_interval_or_symbol_are_not_those_of_before(lake, tmp_path):
+    days, minutes = tmp_path / "days.csv", tmp_path / "minutes.csv"
+    days.write_text("Date,Open,High,Low,Close,Volume\n2020-01-02,10,11,9,10,100\n")
+    minutes.write_text(
+        "ts,open,high,low,close,volume\n2020-01-02T14:30:00Z,8,8,8,8,1\n2020-01-02T14:31:00Z,8,8,8,8,1\n"
+    )
+    for interval in (None, "1d"):
+        assert fetch_bars("MINE", path=days, lake=lake, interval=interval).frame["close"].to_list() == [10.0]
+    assert fetch_bars("MINE", path=minutes, lake=lake).frame["close"].to_list() == [8.0, 8.0]
+    assert fetch_bars("MINE", path=minutes, lake=lake, interval="1m").frame.height == 2
+    with pytest.raises(InputError, match="csv brought MINE 1m; asked for: MINE 1d"):
+        fetch_bars("MINE", path=minutes, lake=lake, interval="1d")
+    with pytest.raises(InputError, match="sample brought SPX 1d; asked for: SPX 1h"):
+        fetch_bars("SPX", lake=lake, interval="1h")
+
+
 def test_another_raw_file_of_the_same_name_moves_aside(lake, tmp_path):
     head, row = "Date,Open,High,Low,Close,Volume\n", "2020-01-0{},10,11,9,10,100\n"
     path = tmp_path / "MINE.csv"
