@@ -346,7 +346,7 @@ def _explain(error: ValidationError) -> str:
         hint = f" Did you mean '{close[0]}'?" if close else ""
         return f"configuration field '{path}' is not known.{hint} Known here: {', '.join(known)}."
     given = json.dumps(problem.get("input"), default=str)[:80]
-    return f"configuration field '{path}' = {given} is not allowed: {problem['msg']}."
+    return f"configuration field '{path}' = {given} is not allowed: {problem['msg'].removeprefix('Value error, ')}."
 
 
 def _fields_of(path: tuple[Any, ...]) -> list[str]:

@@ -144,7 +144,7 @@ class MarketState:
 
     def view(self, seat: int) -> "SeatView":
         """Return what the trader in `seat` sees."""
-        if not 0 <= seat < len(self.views):
+        if seat not in range(len(self.views)):
             raise InputError(f"seat {seat} is not in this market. Allowed: 0 to {len(self.views) - 1}.")
         return SeatView(self, seat, self.views[seat], self.opponents[seat], self.constraints[seat])
 

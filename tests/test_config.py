@@ -37,6 +37,7 @@ def test_overrides_come_after_the_preset_and_the_seed_option_last():
         ("market.flow.limit_rate=1e9", "less than or equal to 10000"),
         ("market.flow.placement_max=100000000", "less than or equal to 100000"),
         ("market.law.volatility=1e300", "less than or equal to 1"),
+        ("market.law.volatility=0.1", "is not allowed: market.law belongs to mode 'law'"),
     ],
 )
 def test_a_wrong_override_is_refused_with_what_is_allowed(override, says):

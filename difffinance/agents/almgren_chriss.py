@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from difffinance.agents.execution import ScheduledAgent
-from difffinance.agents.options import check_count, check_not_negative, check_positive
 from difffinance.errors import InputError
+from difffinance.market.options import check_count, check_not_negative, check_positive
 from difffinance.records import Array
 
 

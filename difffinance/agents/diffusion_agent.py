@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from difffinance.agents.base import Agent, BarTrader
-from difffinance.agents.options import check_count
 from difffinance.diffusion.constraints import project
 from difffinance.diffusion.model import MarketDiffusionModel
 from difffinance.diffusion.rules import plan_rules
 from difffinance.diffusion.sampling import check_method
 from difffinance.errors import InputError
 from difffinance.market.observation import ACTION, ACTION_INDEX
+from difffinance.market.options import check_count
 from difffinance.records import Array, Conditions, MarketState
 
 

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.options import is_finite
 from difffinance.errors import InputError
 from difffinance.market.compiled import inlined, policy_kernel
 from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.market.options import is_finite
 from difffinance.market.utility import Shortfall, Utility
 from difffinance.records import Array, SeatView
 

@@ -7,10 +7,10 @@ from scipy.linalg import eigh_tridiagonal
 
 from difffinance.agents.actions import send_quote
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.options import check_positive
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.market.options import check_positive
 from difffinance.market.utility import Cara, Utility
 from difffinance.records import Array
 

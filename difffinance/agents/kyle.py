@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from difffinance.agents.options import check_count, check_positive
+from difffinance.market.options import check_count, check_positive
 from difffinance.records import Array
 
 

@@ -5,9 +5,9 @@ import numpy as np
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
 from difffinance.agents.kyle import kyle_equilibrium
-from difffinance.agents.options import check_count, check_positive
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
+from difffinance.market.options import check_count, check_positive
 from difffinance.records import Array
 
 _SIGNAL, _DECAY, _POSITION = STATE_INDEX["signal"], STATE_INDEX["signal_decay"], STATE_INDEX["position"]

@@ -6,10 +6,10 @@ import numpy as np
 
 from difffinance.agents.actions import send_quote
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.errors import InputError
 from difffinance.market.compiled import inlined, policy_kernel
 from difffinance.market.observation import CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.market.options import check_not_negative, check_positive
 from difffinance.market.utility import Cara, Utility
 from difffinance.records import Array
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
+from difffinance.market.options import check_not_negative, check_positive
 from difffinance.records import Array
 
 _POSITION, _RETURN, _LINEAR = STATE_INDEX["position"], STATE_INDEX["return_1"], STATE_INDEX["linear_cost"]

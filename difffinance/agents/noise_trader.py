@@ -4,10 +4,10 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.options import check_positive, is_finite
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
+from difffinance.market.options import check_positive, is_finite
 from difffinance.records import Array
 
 _POSITION = STATE_INDEX["position"]

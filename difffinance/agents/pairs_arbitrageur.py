@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from difffinance.agents.base import Agent
-from difffinance.agents.options import check_not_negative, check_positive
 from difffinance.errors import InputError
 from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.market.options import check_not_negative, check_positive
 from difffinance.records import Array, MarketState, SeatView
 
 

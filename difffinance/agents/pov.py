@@ -3,10 +3,10 @@
 import numpy as np
 
 from difffinance.agents.execution import STEP, Completion, ExecutionAgent, pursue
-from difffinance.agents.options import is_finite
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
+from difffinance.market.options import is_finite
 from difffinance.records import Array, SeatView
 
 _POSITION, _RELATIVE_VOLUME, _VOLUME = (STATE_INDEX[n] for n in ("position", "relative_volume", "volume_1"))

@@ -6,10 +6,10 @@ import numpy as np
 
 from difffinance.agents.actions import send_market
 from difffinance.agents.base import ScriptedAgent
-from difffinance.agents.options import check_count, check_not_negative, check_positive
 from difffinance.errors import InputError
 from difffinance.market.compiled import policy_kernel
 from difffinance.market.observation import STATE_INDEX
+from difffinance.market.options import check_count, check_not_negative, check_positive
 from difffinance.records import Array
 
 _RETURN, _POSITION = STATE_INDEX["return_1"], STATE_INDEX["position"]

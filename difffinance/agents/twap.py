@@ -3,7 +3,7 @@
 import numpy as np
 
 from difffinance.agents.execution import ScheduledAgent
-from difffinance.agents.options import check_count
+from difffinance.market.options import check_count
 
 
 class TwapAgent(ScheduledAgent):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from difffinance.agents.execution import ScheduledAgent
-from difffinance.agents.options import check_count, is_finite
 from difffinance.errors import InputError
+from difffinance.market.options import check_count, is_finite
 from difffinance.records import Array
 
 

@@ -112,6 +112,8 @@ class InstrumentsEnvironment:
     @property
     def flows(self) -> Array:
         """Net volume that takers traded in each book in the last step, `(K,)` units, buys positive."""
+        if not self.books[0].started:
+            raise InputError("there is no market yet. Call reset() first.")
         return np.array([book.session.market.history.flow[0] * book.config.lot_size for book in self.books])
 
     @property

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from difffinance.errors import CostLawError, InputError
 from difffinance.market.impact import probe_law
+from difffinance.market.options import check_positive
 from difffinance.market.transient import TransientLaw, check_transient
 from difffinance.records import Array
 
@@ -52,9 +53,7 @@ class ImpactLaw:
         for name, given in {"permanent": permanent, **vectors}.items():
             if not np.isfinite(given).all() or (name != "permanent" and (given < 0).any()):
                 raise InputError(f"{name} = {given.tolist()} is not allowed. Allowed: finite, costs 0 or more.")
-        for name in ("exponent", "permanent_exponent"):
-            if not 0.0 < getattr(self, name) < np.inf:
-                raise InputError(f"{name} = {getattr(self, name)} is not allowed. Allowed: finite, above 0.")
+        check_positive(exponent=self.exponent, permanent_exponent=self.permanent_exponent)
         object.__setattr__(self, "instruments", k)
         object.__setattr__(self, "permanent", permanent)
         for name, given in vectors.items():

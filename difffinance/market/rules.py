@@ -13,7 +13,7 @@ from difffinance.market.rulebooks import NAMES, get_rulebook
 from difffinance.market.rulebooks.parts import BandQuestion, FeeTable, PercentBand
 from difffinance.market.rulebooks.rulebook import Rulebook
 
-__all__ = ["NAMES", "Rulebook", "SessionRules", "get_rulebook", "price_band", "sellable", "session_rules"]
+__all__ = ["NAMES", "Rulebook", "SessionRules", "get_rulebook", "price_band", "session_rules"]
 
 UNLIMITED = 1 << 60  # lots
 
@@ -47,15 +47,18 @@ def price_band(previous_close: Decimal, fraction: Decimal, tick_size: Decimal) -
     return lower, upper
 
 
-def session_rules(config: MarketConfig, previous_close: float | None = None) -> SessionRules:
-    """Return the rules of a session after `previous_close` (default: the start price), from the configuration.
+def session_rules(config: MarketConfig) -> SessionRules:
+    """Return the rules of a session from the configuration, whose start price is the previous close.
 
     The fees are shares of value: what a rulebook adds by the order (minima, rounding) is not in them.
     """
     tick, lot = Decimal(str(config.tick_size)), Decimal(str(config.lot_size))
-    close = Decimal(str(config.start_price if previous_close is None else previous_close))
+    close = Decimal(str(config.start_price))
     if close % tick:
-        raise InputError(f"previous close {close} is off the tick grid. Allowed: multiples of {tick}.")
+        raise InputError(
+            f"market.start_price {close}, the previous close, is off the tick grid. Allowed: multiples of "
+            f"market.tick_size, {tick}."
+        )
     rulebook = get_rulebook(config.rulebook, config.date)
     band = daily_limits(config, rulebook, close)
     if rulebook.name == "none" and config.price_limit is not None:
@@ -77,9 +80,3 @@ def session_rules(config: MarketConfig, previous_close: float | None = None) -> 
         config.max_leverage, config.max_resting_orders, t_plus_one,
         fee + float(both + duties.stamp_buy), fee + float(both + duties.stamp_sell),
     )  # fmt: skip
-
-
-def sellable(inventory: int, bought_today: int, open_sells: int, rules: SessionRules) -> int:
-    """Return the lots that may be offered for sale now, resting offers already taken off."""
-    free = inventory - bought_today if rules.t_plus_one else inventory - rules.min_position
-    return max(free - open_sells, 0)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from difffinance.errors import InputError
+from difffinance.market.options import check_not_negative, is_finite
 from difffinance.records import Array
 
 _LARGEST_EXPONENT = 700.0  # exp overflows beyond
@@ -51,9 +52,7 @@ class Utility(ABC):
     terminal_penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("risk_aversion", "terminal_penalty"):
-            if not 0.0 <= getattr(self, name) < np.inf:
-                raise InputError(f"{name} = {getattr(self, name)} is not allowed. Allowed: finite, 0 or more.")
+        check_not_negative(risk_aversion=self.risk_aversion, terminal_penalty=self.terminal_penalty)
 
     def rewards(self, trajectory: Trajectory) -> Array:
         """Return the reward of each step, `(..., T)`, money."""
@@ -126,7 +125,7 @@ class Shortfall(Utility):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not np.isfinite(self.quantity):
+        if not is_finite(self.quantity):
             raise InputError(f"quantity = {self.quantity} is not allowed. Allowed: finite, buys positive.")
 
     def _steps(self, trajectory: Trajectory) -> Array:

@@ -3,6 +3,8 @@
 import numpy as np
 
 from difffinance.config import MarketConfig
+from difffinance.errors import InputError
+from difffinance.market.environment import whole
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import NOW
 from difffinance.market.layout import FILLS
@@ -27,7 +29,11 @@ def simulate_day(
 
     `fit` takes the place of the fit that `config.flow_fit` names. The same seed gives the same day.
     """
-    rng = np.random.default_rng(seed)
+    if config.mode != "book":
+        raise InputError("a day of messages needs a book. Allowed: market.mode=book.")
+    if whole(levels, "levels", least=1) and seconds is not None and not seconds > 0:
+        raise InputError(f"seconds are {seconds}. Allowed: above 0, or none for the whole session.")
+    rng = np.random.default_rng(whole(seed, "seed"))
     instrument = Instrument(config.symbol, config.tick_size, config.lot_size)
     venue = Venue(config, session_rules(config), np.zeros(0), np.zeros(0, np.int64), fit=fit)
     venue.flow.clock[NOW] = -WARM_UP_SECONDS

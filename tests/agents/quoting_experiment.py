@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from difffinance.agents.options import check_positive
 from difffinance.errors import InputError
+from difffinance.market.options import check_positive
 from difffinance.records import Array
 
 # Distances below the mid of the bid and above it of the ask, (Q,) each, at inventories (Q,) and a time.

@@ -320,6 +320,7 @@ def test_price_limit_holds_against_one_sided_pressure():
         (lambda: MarketEnvironment(2).venue, "Call reset"),
         (lambda: MarketEnvironment(2).reset().view(2), "seat 2 .* Allowed: 0 to 1"),
         (lambda: MarketEnvironment(2).reset().view(-1), "seat -1"),
+        (lambda: MarketEnvironment(2).reset().view("0"), "seat 0 .* Allowed: 0 to 1"),
         (lambda: read_actions(None, 2), "NoneType"),
         (lambda: read_actions(5, 2), "one action per seat"),
         (lambda: read_actions((action for action in actions(2)), 2), "generator"),

@@ -133,8 +133,9 @@ def test_bad_markets_are_refused(bad, what):
 
 def test_bad_actions_are_refused_by_every_book_and_the_market_goes_on():
     env = coupled(num_steps=4)
-    with pytest.raises(InputError, match="reset"):
-        env.step(np.zeros((1, 2, 10)))
+    for call in (lambda: env.step(np.zeros((1, 2, 10))), lambda: env.flows, lambda: env.wealth):
+        with pytest.raises(InputError, match="reset"):
+            call()
     env.reset(0)
     for bad, reasons in (
         ([np.zeros(10)], ["action_shape"] * 2),

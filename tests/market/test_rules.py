@@ -4,7 +4,7 @@ import pytest
 
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.rules import UNLIMITED, price_band, sellable, session_rules
+from difffinance.market.rules import UNLIMITED, price_band, session_rules
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,10 @@ def test_session_rules_from_the_configuration():
     assert (free.lower_ticks, free.max_position) == (None, UNLIMITED)
 
 
-def test_t_plus_one_forbids_short_positions_and_todays_shares():
-    rules = session_rules(MarketConfig(t_plus_one=True))
-    assert rules.min_position == 0
-    assert sellable(500, 200, 100, rules) == 200
-    assert sellable(100, 200, 0, rules) == 0
+def test_t_plus_one_forbids_short_positions():
+    assert session_rules(MarketConfig(t_plus_one=True)).min_position == 0
 
 
-def test_previous_close_off_the_grid_is_an_error():
-    with pytest.raises(InputError, match="tick grid"):
-        session_rules(MarketConfig(), previous_close=10.005)
+def test_a_start_price_off_the_grid_is_an_error():
+    with pytest.raises(InputError, match=r"market\.start_price 10\.005, .* multiples of market\.tick_size, 0\.01"):
+        session_rules(MarketConfig(start_price=10.005))

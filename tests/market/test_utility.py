@@ -66,7 +66,7 @@ def test_the_terminal_penalty_charges_what_is_left(walk):
     assert saved[:, -1] == pytest.approx(2 * left**2)
 
 
-@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf, "x"])
 def test_bad_parameters_are_refused(bad):
     for utility in (MeanVariance, Cara, Shortfall):
         with pytest.raises(InputError, match="risk_aversion"):

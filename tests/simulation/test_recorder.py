@@ -67,3 +67,17 @@ def test_a_day_in_which_orders_gather_is_refused_and_a_closing_call_left_out():
     assert 14_200 < seconds.max() < 14_220  # the call takes the last 3 minutes
     bid, ask = (day.depth[f"{side}_price_ticks_1"] for side in ("bid", "ask"))
     assert (bid < ask).all()
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "says"),
+    [
+        (MarketConfig(mode="law"), {}, "needs a book"),
+        (MarketConfig(), {"seconds": -1.0}, "seconds are -1"),
+        (MarketConfig(), {"levels": 0}, "levels is 0"),
+        (MarketConfig(), {"seed": "x"}, "seed is 'x'"),
+    ],
+)
+def test_what_is_no_day_is_refused(config, given, says):
+    with pytest.raises(InputError, match=says):
+        simulate_day(config, given.pop("seed", 0), **given)

@@ -3,8 +3,8 @@
 Beyond SCIENCE: the rows above 150,000 yen are those of the exchange's page of daily price limits (same digits,
 10,000,000 from 50,000,000 on); ticks are those of "other issues" (not TOPIX 500); its notices of broadened limits
 (18 Apr 2023: base 1,769, upper limit 3,370) round the upper limit up to the tick. A special quote off the tick is moved
-back to it. Not modelled: sequential trade quotes, the allocation of what trades at a limit at the close, fees and
-trading units (`commission_rate`, `market.lot_size`).
+back to it. Limits and ticks are today's on every day; the sessions go by date. Not modelled: sequential trade quotes,
+the allocation of what trades at a limit at the close, fees and trading units (`commission_rate`, `market.lot_size`).
 """
 
 import datetime as dt

@@ -5,8 +5,8 @@ from inspect import signature
 import pytest
 
 from difffinance.agents.factory import AgentFactory
-from difffinance.agents.options import check_count, check_not_negative, check_positive
 from difffinance.errors import InputError
+from difffinance.market.options import check_count, check_not_negative, check_positive
 from difffinance.participants import PARTICIPANTS
 
 

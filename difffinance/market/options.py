@@ -1,4 +1,4 @@
-"""Checks of the numbers that agents are made with."""
+"""Checks of the numbers that agents, utilities and laws are made with."""
 
 import math
 from numbers import Real
