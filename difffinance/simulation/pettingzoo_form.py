@@ -18,9 +18,10 @@ from difffinance.simulation.learner import Learner
 class MarketParallelEnv(ParallelEnv[str, Array, Array]):
     """Agents are named by kind and seat (`informed_3`). All start together and are truncated after `num_steps`.
 
-    `learner` chooses the form of actions and rewards of all; `utilities`, one per seat, reward each by its own. An
-    agent without an action, or with a bad one, does nothing in the step and is told why in `infos[agent]["refused"]`.
-    An action for an agent that is not there is a surplus one of the `market`, which counts it in its `refusals`.
+    `learner` chooses the form of actions and rewards of all; `rewards` are those of `MarketEnvironment`: a utility per
+    seat rewards each by its own. An agent without an action, or with a bad one, does nothing in the step and is told
+    why in `infos[agent]["refused"]`. An action for an agent that is not there is a surplus one of the `market`, which
+    counts it in its `refusals`.
     """
 
     metadata: dict[str, Any] = {"name": "difffinance_market_v0", "render_modes": []}  # noqa: RUF012
@@ -35,17 +36,16 @@ class MarketParallelEnv(ParallelEnv[str, Array, Array]):
         num_steps: int | None = 1000,
         latency: float | Sequence[float] = 0.0,
         learner: Learner | None = None,
-        utilities: Sequence[Utility] | None = None,
+        rewards: str | Sequence[Utility] = "wealth",
     ) -> None:
         self.learner = Learner.chosen(learner)
-        if utilities is not None and self.learner.reward != "wealth":
-            raise InputError("rewards are those of the learner or of `utilities`; got both. Allowed: one of them.")
-        if utilities is None and self.learner.utility is not None:
-            utilities = [self.learner.utility] * seat_count(num_agents)
+        if rewards != "wealth" and self.learner.reward != "wealth":
+            raise InputError("rewards are those of the learner or of `rewards`; got both. Allowed: one of them.")
+        if self.learner.utility is not None:
+            rewards = [self.learner.utility] * seat_count(num_agents)
         self.market = MarketEnvironment(
-            num_agents, market, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency,
-            rewards="wealth" if utilities is None else utilities,
-        )  # fmt: skip
+            num_agents, market, agents=accounts, kinds=kinds, num_steps=num_steps, latency=latency, rewards=rewards
+        )
         self.possible_agents = [f"{kind}_{seat}" for seat, kind in enumerate(self.market.kinds)]
         self.agents: list[str] = []
         # A space of its own for each agent: it is seeded and drawn from by itself.

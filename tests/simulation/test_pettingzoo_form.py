@@ -40,7 +40,7 @@ def test_everybody_sees_their_own_and_is_told_what_was_refused():
 
 def test_each_seat_may_be_rewarded_by_its_own_utility():
     kinds, utilities = ["noise", "twap"], [Cara(1e-3), Shortfall(quantity=2.0)]
-    own = parallel_env(2, kinds=kinds, num_steps=4, utilities=utilities)
+    own = parallel_env(2, kinds=kinds, num_steps=4, rewards=utilities)
     same = parallel_env(2, kinds=kinds, num_steps=4, learner=Learner(reward=Cara(1e-3)))
     market = MarketEnvironment(2, kinds=kinds, num_steps=4, rewards=utilities)
     for env in (own, same, market):
@@ -52,9 +52,11 @@ def test_each_seat_may_be_rewarded_by_its_own_utility():
         expected = market.step(table).rewards
         assert list(rewards[0].values()) == expected.tolist()
         assert rewards[1]["noise_0"] == expected[0] and rewards[1]["twap_1"] != expected[1]
+    with pytest.raises(InputError, match="rewards is 'return'"):
+        parallel_env(2, kinds=kinds, rewards="return")
     with pytest.raises(InputError, match="num_agents is '2'"):
         parallel_env("2", learner=Learner(reward=Cara()))
     with pytest.raises(InputError, match="learner is 'orders'"):
         parallel_env(2, learner="orders")
     with pytest.raises(InputError, match="one of them"):
-        parallel_env(2, kinds=kinds, learner=Learner(reward=Cara()), utilities=utilities)
+        parallel_env(2, kinds=kinds, learner=Learner(reward=Cara()), rewards=utilities)
