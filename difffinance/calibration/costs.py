@@ -1,11 +1,9 @@
 """The cost law of a symbol: a labelled prior with whose volume its participation counts, or its day's propagator."""
 
-import os
-
 from difffinance.calibration.propagator import fit_charged_propagator
 from difffinance.config import CalibrationConfig
 from difffinance.data.loading import book_volume_base, has_bars, has_book, load_bars, load_book
-from difffinance.data.store import Lake, check_symbol
+from difffinance.data.store import AnyLake, check_symbol
 from difffinance.market.costs import almgren_prior, square_root_prior
 from difffinance.market.impact import check_admissible
 from difffinance.records import CostLaw
@@ -14,7 +12,7 @@ from difffinance.records import CostLaw
 def load_costs(
     symbol: str,
     *,
-    lake: Lake | str | os.PathLike[str] | None = None,
+    lake: AnyLake | None = None,
     config: CalibrationConfig | None = None,
 ) -> CostLaw:
     """Return what trades in `symbol` are charged, after both tests; `config.cost_law` chooses.

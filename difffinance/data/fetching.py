@@ -17,7 +17,16 @@ import polars as pl
 from difffinance.config import DataConfig
 from difffinance.data.connectors.base import Fetched, Request, Table
 from difffinance.data.loading import load_bars
-from difffinance.data.store import Lake, NewTable, Progress, atomic_file, check_writable, no_progress, sha256_of
+from difffinance.data.store import (
+    AnyLake,
+    Lake,
+    NewTable,
+    Progress,
+    atomic_file,
+    check_writable,
+    no_progress,
+    sha256_of,
+)
 from difffinance.errors import InputError
 from difffinance.records import BarsTable
 from difffinance.schemas import BARS
@@ -42,7 +51,7 @@ def fetch_tables(
     source: str,
     what: Sequence[str],
     *,
-    lake: Lake,
+    lake: AnyLake,
     config: DataConfig,
     symbol: str | None = None,
     kind: str | None = None,
@@ -57,7 +66,7 @@ def fetch_tables(
     option that the source does not take, `DataError` for bad data, `NetworkError`, and `StoreError` when the lake
     cannot be written; the lake is then as it was.
     """
-    connector = _connector(source)
+    connector, lake = _connector(source), Lake(lake)
     given = {"symbol": symbol, "kind": kind, "start": start, "end": end, "interval": interval}
     options = {name: value for name, value in given.items() if value is not None}
     for name in options.keys() - set(connector.TAKES):
@@ -95,7 +104,7 @@ def fetch_bars(
     path: str | os.PathLike[str] | None = None,
     interval: str | None = None,
     adjusted: bool = False,
-    lake: Lake | str | os.PathLike[str] | None = None,
+    lake: AnyLake | None = None,
     config: DataConfig | None = None,
 ) -> BarsTable:
     """Bring the bars of one symbol into the lake and return them.
@@ -104,7 +113,7 @@ def fetch_bars(
     YYYY-MM-DD, `end` is the day after the last). Without an `interval` the bars are the source's: days where it offers
     several. Raises what `fetch_tables` raises, and `InputError` where the bars are of another symbol or interval.
     """
-    lake = lake if isinstance(lake, Lake) else Lake(lake)
+    lake = Lake(lake)
     source = source or ("csv" if path is not None else "sample" if symbol == "SPX" else "yahoo")
     takes = _connector(source).TAKES
     answer = fetch_tables(

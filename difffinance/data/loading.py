@@ -1,24 +1,21 @@
 """Read tables back from the lake as records, with the instrument that their metadata describes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from difffinance.data.store import Lake, read_metadata
+from difffinance.data.store import AnyLake, Lake, read_metadata
 from difffinance.errors import DataError, NotInLakeError
 from difffinance.records import BarsTable, BookDay, Instrument
 
 
-def load_bars(
-    symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None, adjusted: bool = False, interval: str = "1d"
-) -> BarsTable:
+def load_bars(symbol: str, *, lake: AnyLake | None = None, adjusted: bool = False, interval: str = "1d") -> BarsTable:
     """Return the bars of a symbol: as traded (adjusted for splits), or adjusted for dividends too.
 
     Raises `NotInLakeError`, which names the verb that brings them.
     """
-    lake = _lake(lake)
+    lake = Lake(lake)
     part = "-".join(p for p in ("" if interval == "1d" else interval, "adjusted" if adjusted else "") if p)
     advice = f"Bring it with: difffinance fetch {'sample' if symbol == 'SPX' else f'yahoo {symbol}'}"
     advice += "." if symbol == "SPX" else f", or fetch csv PATH --symbol {symbol}."
@@ -34,20 +31,20 @@ def load_bars(
     )
 
 
-def load_references(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> pl.DataFrame:
+def load_references(symbol: str, *, lake: AnyLake | None = None) -> pl.DataFrame:
     """Return `ReferencePrices`: symbol, ts (that of the daily bar) and the price from which its limits are counted."""
-    lake = _lake(lake)
+    lake = Lake(lake)
     advice = "Bring them with: difffinance fetch tushare PATH."
     return lake.read_table(lake.table_path("ReferencePrices", symbol), advice=advice)[0]
 
 
-def load_book(symbol: str, date: str | None = None, *, lake: Lake | str | os.PathLike[str] | None = None) -> BookDay:
+def load_book(symbol: str, date: str | None = None, *, lake: AnyLake | None = None) -> BookDay:
     """Return one day of order-book data, the newest when no date (YYYY-MM-DD) is given.
 
     Raises `NotInLakeError`, which names the verb that brings it, and `DataError` when events and depth are not of
     one import.
     """
-    lake = _lake(lake)
+    lake = Lake(lake)
     days = book_dates(symbol, lake=lake)
     where = "sample" if symbol == "SYNTH" else "SOURCE PATH (lobster, binance, bitstamp, ...)"
     if not days or (date is not None and date not in days):
@@ -75,18 +72,14 @@ def load_book(symbol: str, date: str | None = None, *, lake: Lake | str | os.Pat
     )
 
 
-def load_trades(
-    symbol: str, part: str | None = None, *, lake: Lake | str | os.PathLike[str] | None = None
-) -> pl.DataFrame:
+def load_trades(symbol: str, part: str | None = None, *, lake: AnyLake | None = None) -> pl.DataFrame:
     """Return a table of `Trades` of a symbol: `part` is its day (or days, FIRST_LAST), by default the newest."""
-    return _load_part("Trades", symbol, part, _lake(lake))
+    return _load_part("Trades", symbol, part, Lake(lake))
 
 
-def load_quotes(
-    symbol: str, part: str | None = None, *, lake: Lake | str | os.PathLike[str] | None = None
-) -> pl.DataFrame:
+def load_quotes(symbol: str, part: str | None = None, *, lake: AnyLake | None = None) -> pl.DataFrame:
     """Return a table of `Quotes` of a symbol: `part` is its day (or days, FIRST_LAST), by default the newest."""
-    return _load_part("Quotes", symbol, part, _lake(lake))
+    return _load_part("Quotes", symbol, part, Lake(lake))
 
 
 def _load_part(schema: str, symbol: str, part: str | None, lake: Lake) -> pl.DataFrame:
@@ -100,31 +93,27 @@ def _load_part(schema: str, symbol: str, part: str | None, lake: Lake) -> pl.Dat
     return lake.read_table(lake.table_path(schema, symbol, part or parts[-1]))[0]
 
 
-def has_bars(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None, interval: str = "1d") -> bool:
+def has_bars(symbol: str, *, lake: AnyLake | None = None, interval: str = "1d") -> bool:
     """Tell whether the lake holds bars of a symbol."""
-    return _lake(lake).table_path("Bars", symbol, "" if interval == "1d" else interval).is_file()
+    return Lake(lake).table_path("Bars", symbol, "" if interval == "1d" else interval).is_file()
 
 
-def has_book(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> bool:
+def has_book(symbol: str, *, lake: AnyLake | None = None) -> bool:
     """Tell whether the lake holds an order-book day of a symbol."""
     return bool(book_dates(symbol, lake=lake))
 
 
-def book_dates(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> list[str]:
+def book_dates(symbol: str, *, lake: AnyLake | None = None) -> list[str]:
     """Return the dates of a symbol's order-book days, oldest first."""
-    lake = _lake(lake)
+    lake = Lake(lake)
     depth = {_part(path) for path in lake.tables("Depth", symbol)}
     return sorted(depth & {_part(path) for path in lake.tables("BookEvents", symbol)})
 
 
-def book_volume_base(symbol: str, *, lake: Lake | str | os.PathLike[str] | None = None) -> str:
+def book_volume_base(symbol: str, *, lake: AnyLake | None = None) -> str:
     """Return whose volume the newest order-book day of a symbol counts, without reading the day."""
-    lake = _lake(lake)
+    lake = Lake(lake)
     return str(read_metadata(lake.table_path("Depth", symbol, book_dates(symbol, lake=lake)[-1]))["volume_base"])
-
-
-def _lake(lake: Lake | str | os.PathLike[str] | None) -> Lake:
-    return lake if isinstance(lake, Lake) else Lake(lake)
 
 
 def _part(path: Path) -> str:

@@ -55,8 +55,11 @@ class NewTable:
 class Lake:
     """A folder that holds `raw/ tables/ fits/ trajectories/ checkpoints/ equilibria/ backtests/`."""
 
-    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self.root = Path(root or os.environ.get("DIFFFINANCE_LAKE") or "data")
+    def __init__(self, root: "AnyLake | None" = None) -> None:
+        """Take a folder, by default that of `DIFFFINANCE_LAKE` or `data`; of a lake its own."""
+        self.root: Path = (
+            root.root if isinstance(root, Lake) else Path(root or os.environ.get("DIFFFINANCE_LAKE") or "data")
+        )
 
     def folder(self, kind: str) -> Path:
         """Return one of the lake's folders (it need not exist yet)."""
@@ -98,6 +101,10 @@ class Lake:
         prefix = f"{schema}_{check_symbol(symbol)}"
         paths = self.folder("tables").glob(f"{schema}_*.parquet")
         return sorted(p for p in paths if p.stem == prefix or p.stem.startswith(prefix + _PART))
+
+
+AnyLake = Lake | str | os.PathLike[str]
+"""A lake, or its folder."""
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

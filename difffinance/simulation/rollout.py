@@ -12,7 +12,7 @@ from difffinance.agents.base import Agent
 from difffinance.agents.factory import AgentFactory, agent_streams
 from difffinance.calibration.costs import load_costs
 from difffinance.config import AgentsConfig, CalibrationConfig, MarketConfig
-from difffinance.data.store import Lake, Progress, check_symbol, check_writable, no_progress
+from difffinance.data.store import AnyLake, Lake, Progress, check_symbol, check_writable, no_progress
 from difffinance.errors import InputError
 from difffinance.market.compiled import is_compiled
 from difffinance.market.costs import draw_cost_laws
@@ -39,7 +39,7 @@ def simulate_market(
     checkpoint: Path | None = None,
     draws: int = 0,
     calibration: CalibrationConfig | None = None,
-    lake: Lake | None = None,
+    lake: AnyLake | None = None,
     run: str = "latest",
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def simulate_market(
         raise InputError(f"draws is {draws}. Allowed: 0 for none, or 2 or more.")
     check_symbol(run)
     if lake is not None:
+        lake = Lake(lake)
         check_writable(lake.root)
     market, agents = market or MarketConfig(), agents or AgentsConfig()
     kinds = mixed_kinds(num_agents)

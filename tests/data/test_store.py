@@ -65,6 +65,12 @@ def test_a_damaged_table_is_named(lake, kept):
             read(path)
 
 
+def test_a_lake_is_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFFINANCE_LAKE", str(tmp_path / "named"))
+    lake = Lake(tmp_path)
+    assert Lake(lake).root == Lake(str(tmp_path)).root == tmp_path and Lake().root == tmp_path / "named"
+
+
 def test_symbols_that_begin_alike_are_kept_apart(lake):
     for symbol in ("A", "A_B", "AB"):
         lake.write_table(lake.table_path("Trades", symbol), trades(1.0), TRADES, {})

@@ -69,6 +69,14 @@ def test_incremental_book_with_its_trades(lake, tmp_path):
         fetch(lake, tmp_path, trades, BOOK + "".join(DAY))
 
 
+def test_a_tick_that_trades_miss_is_refused(lake, tmp_path):
+    path = tmp_path / "trades.csv"
+    path.write_text(TRADES + trade(25, "buy", "100", "3") + trade(26, "buy", "100.5", "3"))
+    for step, says in (({"tick_size": 1}, "row 3: price 100.5 is off"), ({"lot_size": 2}, "row 2: amount 3 is off")):
+        with pytest.raises(DataError, match=says):
+            fetch_tables("tardis", [str(path)], lake=lake, config=DataConfig(**step))
+
+
 def test_trades_sent_twice_count_once(lake, tmp_path, blocks_of, monkeypatch):
     """After a reconnection venues send the last trades again; the same number with other words is another trade."""
     prints = [trade(k, "buy", "100", "3") for k in range(40)]

@@ -110,15 +110,18 @@ class _Rows:
             "trade's time raised to that of the trade before": self._trade_times.raised,
         }
 
-    def write_trades(self, piece: Piece) -> None:
-        """Write `Trades`."""
+    def write_trades(self, piece: Piece) -> Messages:
+        """Write `Trades`; return those whose side is known as messages of the book."""
         numbers, signs = piece.table.decimals, piece.signs()
+        ticks, lots = piece.steps("price", self.grid.tick), piece.steps("amount", self.grid.lot)
         ts, seq = self._trade_times(piece.ts), self._seq(len(signs))
         frame = trades_table(
             self.symbol, ts, seq, numbers["price"], numbers["amount"], signs, piece.file,
             piece.table.rows,
         )  # fmt: skip
         self.tables.append(TRADES, frame)
+        signed = np.flatnonzero(signs)
+        return of_trades(piece.ts[signed], (1 - signs[signed]) // 2, ticks[signed], lots[signed])
 
     def write_quotes(self, piece: Piece) -> None:
         """Write `Quotes`."""
@@ -163,7 +166,7 @@ class _Rows:
 class _ByPiece:
     """A file whose rows go into the lake as they are read."""
 
-    def __init__(self, file: File, rows: _Rows, write: Callable[[_Rows, Piece], None]) -> None:
+    def __init__(self, file: File, rows: _Rows, write: Callable[[_Rows, Piece], Any]) -> None:
         self.file, self.rows, self.write = file, rows, write
 
     def run(self) -> None:
@@ -228,11 +231,7 @@ class _Incremental:
 
     def _trades(self) -> Iterator[Messages]:
         for piece in self.rows.pieces(self.files[1]) if len(self.files) == 2 else ():
-            self.rows.write_trades(piece)
-            signs = piece.signs()
-            signed = np.flatnonzero(signs)
-            ticks, lots = piece.steps("price", self.grid.tick), piece.steps("amount", self.grid.lot)
-            yield of_trades(piece.ts[signed], (1 - signs[signed]) // 2, ticks[signed], lots[signed])
+            yield self.rows.write_trades(piece)
 
     def _replay(self, messages: Messages) -> None:
         if len(messages):
