@@ -7,8 +7,8 @@ the accounts.
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.compiled import lean_kernel, prefetch, sealed
-from difffinance.market.layout import BASE, FILLS, WIDTH
+from difffinance.market.compiled import inlined, lean_kernel, prefetch, sealed
+from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, HIGHEST, LIVE, LOW, LOWEST, WIDTH
 from difffinance.market.layout import PHASE as BOOK_PHASE
 from difffinance.market.matching import (
     AUCTION,
@@ -16,11 +16,13 @@ from difffinance.market.matching import (
     IMMEDIATE,
     LIMIT,
     MARKET,
+    MAX_LOTS,
     cancel,
     check_price,
     place,
 )
 from difffinance.market.phases import carried_on, carry_on, look_around
+from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, take_level
 from difffinance.market.settlement import (
     ASKED,
     LEVERAGE,
@@ -66,6 +68,7 @@ from difffinance.market.supervision import (
 )
 
 _AHEAD = 16  # orders
+_u = np.uint64  # an index without a sign needs no look at the end of its array
 
 
 @lean_kernel
@@ -130,12 +133,13 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
         if active and floor.rules[QUOTES] > 0:
             code, done = place_within_steps(floor, ts, kind, order_id, side, at, quantity, owner)
         else:
-            code, done = place(floor, kind, order_id, side, at, quantity, NONE, owner)
-        settle(floor, first, side)
-        left = floor.orders[order_id].quantity
-        floor.resting[owner, 0 if side > 0 else 1] += left
+            code, done = enter(floor, kind, order_id, side, at, quantity, owner)
+        if done > 0:
+            settle(floor, first, side, order_id, owner)
+        left = floor.orders[_u(order_id)].quantity
+        floor.resting[_u(owner), _u(row_of_side(side))] += left
         if owner < seats:
-            floor.tally[owner, ASKED] += quantity
+            floor.tally[_u(owner), ASKED] += quantity
             if left > 0:
                 floor.own_orders[owner, floor.own_count[owner]] = order_id
                 floor.own_count[owner] += 1
@@ -147,6 +151,37 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
     if active:
         look_around(floor, ts, first)
     return order_id
+
+
+@inlined
+def enter(floor, kind, order_id, side, price, quantity, owner):  # type: ignore[no-untyped-def]
+    """Do what `matching.place` does; return (reason, lots filled). A limit price lies inside limits and window."""
+    top = floor.top
+    limited = kind != MARKET
+    usual = kind == LIMIT or kind == MARKET or (kind == IMMEDIATE and top[LOW] <= price <= top[HIGH])
+    if not usual or not ordinary(floor) or _u(quantity - 1) >= _u(MAX_LOTS) or side * side != 1:
+        return place(floor, kind, order_id, side, price, quantity, NONE, owner)
+    order, row, left, count, live = floor.orders[_u(order_id)], row_of_side(side), quantity, top[FILLS], top[LIVE]
+    order.owner, order.side = owner, side
+    limit = price - top[BASE]
+    if limited:
+        top[LOWEST], top[HIGHEST] = min(top[LOWEST], price), max(top[HIGHEST], price)
+    else:
+        price, limit = 0, (top[WIDTH] - 1) * (1 - row)
+    order.price = price
+    best = top[_u(1 - row)]
+    while left > 0 and side * best <= side * limit:
+        left, count, gone, best = take_level(floor, 1 - row, best, left, count, order_id, best + top[BASE])
+        live -= gone
+        top[_u(1 - row)] = best
+    top[FILLS] = count
+    if kind == LIMIT and left > 0:
+        order.quantity = left
+        queue_up(floor, row, limit, order_id, left)
+        top[_u(row)] = max(top[BID], limit) if side > 0 else min(top[ASK], limit)
+        live += 1
+    top[LIVE] = live
+    return (reasons.NO_LIQUIDITY if left > 0 and kind != LIMIT else reasons.OK), quantity - left
 
 
 @lean_kernel

@@ -22,7 +22,7 @@ from difffinance.market.settlement import (
     address_of_floor,
     floor_at,
     mark,
-    settle,
+    settle_auction,
 )
 from difffinance.market.special_quote import balance_price, next_quote, nothing_crosses, pressure
 from difffinance.market.supervision import (
@@ -234,7 +234,7 @@ def trade_auction(floor, price):  # type: ignore[no-untyped-def]
             order_id = np.int64(order.next)
     demand, supply = crossing(floor, price)
     trade_at(floor, price, min(demand, supply) if price > 0 else 0)
-    settle(floor, first, 0)
+    settle_auction(floor, first)
     note_trades(floor.rules, floor.session, floor.fills, first, floor.top[FILLS])
     mark(floor)
 

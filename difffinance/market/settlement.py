@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.core import types
 
-from difffinance.market.compiled import lean_kernel
+from difffinance.market.compiled import inlined, lean_kernel
 from difffinance.market.handles import addressed, handle_type
 from difffinance.market.layout import (
     ASK,
@@ -47,6 +47,7 @@ COUNTS = 5
 PHASE_CHANGE: Any = np.int64(100)
 # Log rows of phases that time alone may write before a message: a special quote's way down to one yen is the longest.
 PHASE_ROWS = 160
+_u = np.uint64  # an index without a sign needs no look at the end of its array
 NONE: Any = np.int64(0)  # no price, or the whole quantity
 
 
@@ -123,27 +124,65 @@ def roomy(floor, orders):  # type: ignore[no-untyped-def]
     )
 
 
-@lean_kernel
-def settle(floor, start, side):  # type: ignore[no-untyped-def]
-    """Book the fills from `start` on: cash, inventory, fees, resting quantities and the step's tally.
+@inlined
+def settle(floor, start, side, taker, owner):  # type: ignore[no-untyped-def]
+    """Book the fills from `start` on of an incoming order: cash, inventory, fees, resting lots and the step's tally.
 
-    `side` is that of the taker; 0 in a call auction, whose fills name the buyer as taker.
+    `taker` is its id and `owner` whose it is, on `side`.
     """
+    seats, row, orders = _u(len(floor.own_count)), (1 - side) >> 1, floor.orders
+    other, done, paid = 1 - row, 0, 0
+    for i in range(start, floor.top[FILLS]):
+        fill = floor.fills[_u(i)]
+        quantity, value, maker = fill.quantity, fill.price * fill.quantity, _u(orders[_u(fill.maker)].owner)
+        done += quantity
+        paid += value
+        tally = floor.tally[maker]
+        floor.cash[maker] += side * value
+        floor.inventory[maker] -= side * quantity
+        floor.resting[maker, _u(other)] -= quantity
+        floor.bought_today[maker] += row * quantity
+        tally[_u(BOUGHT + other)] += quantity
+        tally[PASSIVE] += quantity
+        tally[_u(BOUGHT_VALUE + other)] += value
+        if maker < seats or _u(owner) < seats:
+            charge_both(floor, fill.maker, taker, np.int64(maker), owner, side, value)
+            if floor.rules[ACCESS] > 0 and _u(owner) < seats:
+                floor.fees[_u(owner)] += access_fee(floor.rules, fill.price, quantity)
+    tally = floor.tally[_u(owner)]
+    floor.cash[_u(owner)] -= side * paid
+    floor.inventory[_u(owner)] += side * done
+    floor.bought_today[_u(owner)] += other * done
+    tally[_u(BOUGHT + row)] += done
+    tally[_u(BOUGHT_VALUE + row)] += paid
+    floor.counts[TRADED] += done
+    floor.counts[TAKEN] += side * done
+
+
+@lean_kernel
+def charge_both(floor, maker, taker, maker_owner, taker_owner, side, value):  # type: ignore[no-untyped-def]
+    """Charge a trade's fees, the buyer's first: sums of floats depend on their order."""
+    for k in range(2):
+        takes = (side > 0) == (k == 0)
+        owner, order_id = (taker_owner, taker) if takes else (maker_owner, maker)
+        if owner < len(floor.own_count):
+            floor.fees[_u(owner)] += fee(floor.rules, floor.rates, floor.paid_on, owner, order_id, 1 - 2 * k, value)
+
+
+@lean_kernel
+def settle_auction(floor, start):  # type: ignore[no-untyped-def]
+    """Book the fills from `start` on of a call auction, which name the buyer as taker: nobody was passive."""
     seats, orders = len(floor.own_count), floor.orders
     for i in range(start, floor.top[FILLS]):
         fill = floor.fills[i]
-        quantity, value = fill.quantity, fill.price * fill.quantity
-        buy, sell = (fill.maker, fill.taker) if side < 0 else (fill.taker, fill.maker)
+        quantity, value, buy, sell = fill.quantity, fill.price * fill.quantity, fill.taker, fill.maker
         buyer, seller = np.int64(orders[buy].owner), np.int64(orders[sell].owner)
         # Market orders that waited for an auction rest no longer.
-        if side <= 0 and orders[buy].form != WAITING:
+        if orders[buy].form != WAITING:
             floor.resting[buyer, 0] -= quantity
-        if side >= 0 and orders[sell].form != WAITING:
+        if orders[sell].form != WAITING:
             floor.resting[seller, 1] -= quantity
         floor.counts[TRADED] += quantity
-        if side != 0:
-            floor.tally[seller if side > 0 else buyer, PASSIVE] += quantity
-            floor.counts[TAKEN] += side * quantity
         floor.cash[buyer] -= value
         floor.cash[seller] += value
         floor.inventory[buyer] += quantity
@@ -153,13 +192,7 @@ def settle(floor, start, side):  # type: ignore[no-untyped-def]
         floor.tally[seller, SOLD] += quantity
         floor.tally[buyer, BOUGHT_VALUE] += value
         floor.tally[seller, SOLD_VALUE] += value
-        if buyer < seats:
-            floor.fees[buyer] += fee(floor.rules, floor.rates, floor.paid_on, buyer, buy, 1, value)
-        if seller < seats:
-            floor.fees[seller] += fee(floor.rules, floor.rates, floor.paid_on, seller, sell, -1, value)
-        taker = buyer if side > 0 else seller
-        if floor.rules[ACCESS] > 0 and side != 0 and taker < seats:
-            floor.fees[taker] += access_fee(floor.rules, fill.price, quantity)
+        charge_both(floor, sell, buy, seller, buyer, 1, value)
 
 
 @lean_kernel
@@ -175,7 +208,7 @@ def fee(rules, rates, paid_on, seat, order_id, side, value):  # type: ignore[no-
 @lean_kernel
 def write(floor, ts, kind, side, order_id, price, quantity, owner, code, done, first):  # type: ignore[no-untyped-def]
     """Append one row to the event log."""
-    event = floor.events[floor.counts[EVENTS]]
+    event = floor.events[_u(floor.counts[EVENTS])]
     event.ts, event.kind, event.side, event.order_id = ts, kind, side, order_id
     event.price, event.quantity, event.owner, event.code = price, quantity, owner, code
     event.done, event.first_fill = done, first

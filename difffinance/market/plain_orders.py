@@ -1,0 +1,76 @@
+"""Plain limit, market and cancel messages in continuous trading, shorter than `matching`: what most messages are.
+
+The book must be ordinary (`ordinary`): nothing hidden, no icebergs, no self-trade prevention, no log, no auction.
+These pieces are compiled into the fast loop for streams (`stream`) and into the trading floor. They keep the same
+arrays in the same state as `matching` does, so that either can go on where the other ended.
+"""
+
+import numpy as np
+
+from difffinance.market.compiled import inlined
+from difffinance.market.layout import PHASE, SELF_TRADE, SPECIAL, next_down, next_up
+
+_ONE = np.uint64(1)
+_u = np.uint64  # an index without a sign needs no look at the end of its array
+
+
+@inlined
+def ordinary(book):  # type: ignore[no-untyped-def]
+    """Return whether plain messages mean the same here as in `matching`."""
+    top = book.top
+    return top[PHASE] | top[SELF_TRADE] | top[SPECIAL] | len(book.log) == 0  # continuous trading is phase 0
+
+
+@inlined
+def row_of_side(side):  # type: ignore[no-untyped-def]
+    """Return 0 for a buyer, 1 for a seller, without a branch that nobody could foretell."""
+    return (1 - np.int64(side)) >> 1
+
+
+@inlined
+def take_level(book, row, best, left, count, taker, price):  # type: ignore[no-untyped-def]
+    """Trade up to `left` lots off the orders of a level, writing fills from `count` on.
+
+    Returns (lots left, fills, orders that left, the best level of the row from now on).
+    """
+    orders, fills, level, gone = book.orders, book.fills, book.levels[_u(row), _u(best)], 0
+    maker = level.first
+    while left > 0 and maker >= 0:
+        resting = orders[_u(maker)]
+        traded = min(resting.quantity, left)
+        left -= traded
+        level.quantity -= traded
+        resting.quantity -= traded
+        fill = fills[_u(count)]
+        fill.maker, fill.taker, fill.price, fill.quantity = maker, taker, price, traded
+        count += 1
+        if resting.quantity == 0:
+            maker = resting.next
+            gone += 1
+    if maker >= 0:
+        level.first = maker
+        orders[_u(maker)].previous = -1
+    else:
+        bits = book.bits[_u(row)]
+        bits[_u(best >> 6)] &= ~(_ONE << _u(best & 63))
+        best = next_down(bits, best) if row == 0 else next_up(bits, best, book.levels.shape[1])
+    return left, count, gone, best
+
+
+@inlined
+def queue_up(book, row, index, order_id, quantity):  # type: ignore[no-untyped-def]
+    """Put an order at the end of the queue of its level."""
+    orders, level, word = book.orders, book.levels[_u(row), _u(index)], _u(index >> 6)
+    order = orders[_u(order_id)]
+    order.next = -1
+    if level.quantity > 0:
+        last = level.last
+        order.previous = last
+        orders[_u(last)].next = order_id
+        level.quantity += quantity
+    else:
+        order.previous = -1
+        level.first = order_id
+        level.quantity = quantity
+        book.bits[_u(row), word] |= _ONE << _u(index & 63)
+    level.last = order_id
