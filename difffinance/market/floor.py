@@ -8,7 +8,7 @@ import numpy as np
 
 from difffinance.market import reasons
 from difffinance.market.compiled import inlined, lean_kernel, prefetch, sealed
-from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, HIGHEST, LIVE, LOW, LOWEST, WIDTH
+from difffinance.market.layout import BASE, FILLS, HIGH, HIGHEST, LIVE, LOW, LOWEST, WIDTH
 from difffinance.market.layout import PHASE as BOOK_PHASE
 from difffinance.market.matching import (
     AUCTION,
@@ -157,28 +157,30 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
 def enter(floor, kind, order_id, side, price, quantity, owner):  # type: ignore[no-untyped-def]
     """Do what `matching.place` does; return (reason, lots filled). A limit price lies inside limits and window."""
     top = floor.top
-    limited = kind != MARKET
-    usual = kind == LIMIT or kind == MARKET or (kind == IMMEDIATE and top[LOW] <= price <= top[HIGH])
+    usual = kind in (LIMIT, MARKET) or (kind == IMMEDIATE and top[LOW] <= price <= top[HIGH])
     if not usual or not ordinary(floor) or _u(quantity - 1) >= _u(MAX_LOTS) or side * side != 1:
         return place(floor, kind, order_id, side, price, quantity, NONE, owner)
-    order, row, left, count, live = floor.orders[_u(order_id)], row_of_side(side), quantity, top[FILLS], top[LIVE]
+    orders, levels, bits, width, row = floor.orders, floor.levels, floor.bits, top[WIDTH], row_of_side(side)
+    order, left, count, live, limit = orders[_u(order_id)], quantity, top[FILLS], top[LIVE], price - top[BASE]
     order.owner, order.side = owner, side
-    limit = price - top[BASE]
-    if limited:
+    if kind != MARKET:
         top[LOWEST], top[HIGHEST] = min(top[LOWEST], price), max(top[HIGHEST], price)
     else:
-        price, limit = 0, (top[WIDTH] - 1) * (1 - row)
+        price, limit = 0, (width - 1) * (1 - row)
     order.price = price
-    best = top[_u(1 - row)]
-    while left > 0 and side * best <= side * limit:
-        left, count, gone, best = take_level(floor, 1 - row, best, left, count, order_id, best + top[BASE])
+    other = _u(1 - row)
+    best = top[other]
+    while left > 0 and side * best <= side * limit:  # an empty side is beyond every limit
+        left, count, gone, best = take_level(
+            orders, floor.fills, levels[other, _u(best)], bits[other], side, best, width, left, count, order_id
+        )
         live -= gone
-        top[_u(1 - row)] = best
+        top[other] = best
     top[FILLS] = count
     if kind == LIMIT and left > 0:
         order.quantity = left
-        queue_up(floor, row, limit, order_id, left)
-        top[_u(row)] = max(top[BID], limit) if side > 0 else min(top[ASK], limit)
+        queue_up(orders, levels[_u(row), _u(limit)], bits[_u(row)], _u(limit >> 6), limit, order_id, left)
+        top[_u(row)] = side * max(side * top[_u(row)], side * limit)
         live += 1
     top[LIVE] = live
     return (reasons.NO_LIQUIDITY if left > 0 and kind != LIMIT else reasons.OK), quantity - left

@@ -18,7 +18,7 @@ _u = np.uint64  # an index without a sign needs no look at the end of its array
 def ordinary(book):  # type: ignore[no-untyped-def]
     """Return whether plain messages mean the same here as in `matching`."""
     top = book.top
-    return top[PHASE] | top[SELF_TRADE] | top[SPECIAL] | len(book.log) == 0  # continuous trading is phase 0
+    return top[PHASE] | top[SELF_TRADE] | top[SPECIAL] | len(book.log) == 0  # CONTINUOUS and NO_PREVENTION are 0
 
 
 @inlined
@@ -28,13 +28,13 @@ def row_of_side(side):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def take_level(book, row, best, left, count, taker, price):  # type: ignore[no-untyped-def]
-    """Trade up to `left` lots off the orders of a level, writing fills from `count` on.
+def take_level(orders, fills, level, bits, side, best, width, left, count, taker):  # type: ignore[no-untyped-def]
+    """Trade up to `left` lots off the orders of the best level that an order of `side` meets, `bits` those of its row.
 
-    Returns (lots left, fills, orders that left, the best level of the row from now on).
+    Fills are written from `count` on. Returns (lots left, fills, orders that left, the best level
+    from now on).
     """
-    orders, fills, level, gone = book.orders, book.fills, book.levels[_u(row), _u(best)], 0
-    maker = level.first
+    gone, maker = 0, level.first
     while left > 0 and maker >= 0:
         resting = orders[_u(maker)]
         traded = min(resting.quantity, left)
@@ -42,7 +42,7 @@ def take_level(book, row, best, left, count, taker, price):  # type: ignore[no-u
         level.quantity -= traded
         resting.quantity -= traded
         fill = fills[_u(count)]
-        fill.maker, fill.taker, fill.price, fill.quantity = maker, taker, price, traded
+        fill.maker, fill.taker, fill.price, fill.quantity = maker, taker, resting.price, traded
         count += 1
         if resting.quantity == 0:
             maker = resting.next
@@ -51,16 +51,14 @@ def take_level(book, row, best, left, count, taker, price):  # type: ignore[no-u
         level.first = maker
         orders[_u(maker)].previous = -1
     else:
-        bits = book.bits[_u(row)]
         bits[_u(best >> 6)] &= ~(_ONE << _u(best & 63))
-        best = next_down(bits, best) if row == 0 else next_up(bits, best, book.levels.shape[1])
+        best = next_up(bits, best, width) if side > 0 else next_down(bits, best)
     return left, count, gone, best
 
 
 @inlined
-def queue_up(book, row, index, order_id, quantity):  # type: ignore[no-untyped-def]
-    """Put an order at the end of the queue of its level."""
-    orders, level, word = book.orders, book.levels[_u(row), _u(index)], _u(index >> 6)
+def queue_up(orders, level, bits, word, index, order_id, quantity):  # type: ignore[no-untyped-def]
+    """Put an order at the end of the queue of its level, whose bit lies in a word of `bits`."""
     order = orders[_u(order_id)]
     order.next = -1
     if level.quantity > 0:
@@ -69,8 +67,8 @@ def queue_up(book, row, index, order_id, quantity):  # type: ignore[no-untyped-d
         orders[_u(last)].next = order_id
         level.quantity += quantity
     else:
+        bits[word] |= _ONE << _u(index & 63)
         order.previous = -1
         level.first = order_id
         level.quantity = quantity
-        book.bits[_u(row), word] |= _ONE << _u(index & 63)
     level.last = order_id

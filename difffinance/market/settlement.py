@@ -172,7 +172,7 @@ def charge_both(floor, maker, taker, maker_owner, taker_owner, side, value):  # 
 @lean_kernel
 def settle_auction(floor, start):  # type: ignore[no-untyped-def]
     """Book the fills from `start` on of a call auction, which name the buyer as taker: nobody was passive."""
-    seats, orders = len(floor.own_count), floor.orders
+    orders = floor.orders
     for i in range(start, floor.top[FILLS]):
         fill = floor.fills[i]
         quantity, value, buy, sell = fill.quantity, fill.price * fill.quantity, fill.taker, fill.maker

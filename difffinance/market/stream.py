@@ -1,14 +1,14 @@
 """The fast loop for a stream of plain limit, cancel and market messages in continuous trading.
 
 It does what `matching` does on the same arrays, with the book's scalars in registers for the whole stream instead of
-in `top`; that is why limit, market and cancel are written here a second time. `Book.process` comes here while nothing
-but plain orders can matter (see `plain`), and goes on in `matching` where that ends.
+in `top`. `Book.process` comes here while nothing but plain orders can matter (see `plain`), and goes on in `matching`
+where that ends.
 """
 
 import numpy as np
 
 from difffinance.market import reasons
-from difffinance.market.compiled import inlined, lean_kernel, prefetch
+from difffinance.market.compiled import lean_kernel, prefetch
 from difffinance.market.depth import begin, change_best, change_level, write_row
 from difffinance.market.layout import (
     ASK,
@@ -21,24 +21,20 @@ from difffinance.market.layout import (
     LOW,
     LOWEST,
     NEXT,
-    PHASE,
-    SELF_TRADE,
-    SPECIAL,
     WIDTH,
     next_down,
     next_up,
 )
 from difffinance.market.matching import (
     CANCEL,
-    CONTINUOUS,
     LIMIT,
     MARKET,
     MAX_LOTS,
     MAX_SPAN,
-    NO_PREVENTION,
     check_order,
     check_price,
 )
+from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, take_level
 
 _ONE = np.uint64(1)
 _u = np.uint64  # an index without a sign needs no look at the end of its array
@@ -50,15 +46,7 @@ _AHEAD = 12  # messages: the time that an order takes to come from memory
 @lean_kernel
 def plain(book):  # type: ignore[no-untyped-def]
     """Return whether plain messages mean the same here as in `matching`; the window must not outgrow the price span."""
-    top = book.top
-    ordinary = top[PHASE] == CONTINUOUS and top[SELF_TRADE] == NO_PREVENTION and top[SPECIAL] == 0
-    return ordinary and len(book.log) == 0 and top[WIDTH] <= MAX_SPAN
-
-
-@inlined
-def row_of_side(side):  # type: ignore[no-untyped-def]
-    """Return 0 for a buyer, 1 for a seller, without a branch that nobody could foretell."""
-    return (1 - np.int64(side)) >> 1
+    return ordinary(book) and book.top[WIDTH] <= MAX_SPAN
 
 
 @lean_kernel
@@ -147,26 +135,11 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
             best = ask if side > 0 else bid
             first = best
             while left > 0 and ((best <= index) if side > 0 else (best >= index)):
-                level = levels[_u((1 - row) * width + best)]
-                maker = level.first
-                while left > 0 and maker >= 0:
-                    resting = orders[_u(maker)]
-                    traded = min(resting.quantity, left)
-                    left -= traded
-                    level.quantity -= traded
-                    resting.quantity -= traded
-                    fill = fills[_u(count)]
-                    fill.maker, fill.taker, fill.price, fill.quantity = maker, order_id, best + base, traded
-                    count += 1
-                    if resting.quantity == 0:
-                        maker = resting.next
-                        live -= 1
-                if maker >= 0:
-                    level.first = maker
-                    orders[_u(maker)].previous = -1
-                else:
-                    bits[_u((1 - row) * words + (best >> 6))] &= ~(_ONE << np.uint64(best & 63))
-                    best = next_up(ask_bits, best, width) if side > 0 else next_down(bid_bits, best)
+                left, count, gone, best = take_level(
+                    orders, fills, levels[_u((1 - row) * width + best)], ask_bits if side > 0 else bid_bits, side, best,
+                    width, left, count, order_id,
+                )  # fmt: skip
+                live -= gone
             if side > 0:
                 ask = best
             else:
@@ -191,22 +164,12 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
             continue
         live += 1
         level = levels[_u(row * width + index)]
-        order.next = -1
-        if level.quantity > 0:
-            last = level.last
-            order.previous = last
-            orders[_u(last)].next = order_id
-            level.quantity += left
-        else:
-            bits[_u(row * words + (index >> 6))] |= _ONE << np.uint64(index & 63)
+        if level.quantity == 0:
             if side > 0:
                 bid = max(bid, index)
             else:
                 ask = min(ask, index)
-            order.previous = -1
-            level.first = order_id
-            level.quantity = left
-        level.last = order_id
+        queue_up(orders, level, bits, _u(row * words + (index >> 6)), index, order_id, left)
         if recording is not None:
             change_level(book, recording, row, price, level.quantity)
     else:
