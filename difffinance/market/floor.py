@@ -71,7 +71,7 @@ _AHEAD = 16  # orders
 _u = np.uint64  # an index without a sign needs no look at the end of its array
 
 
-@lean_kernel
+@inlined
 def refusal(floor, seat, kind, side, price, quantity):  # type: ignore[no-untyped-def]
     """Return which rule of a seat an order would break, or 0. The book itself checks price, side and quantity."""
     limits, rates, column = floor.limits[seat], floor.rates[seat], 0 if side > 0 else 1
@@ -247,7 +247,8 @@ def act(floor, ts, seat, action, unit, mid):  # type: ignore[no-untyped-def]
     Quantities become whole lots and prices whole ticks, both rounded away from trading; what is then still against
     a rule is refused.
     """
-    tidy(floor, seat)
+    if floor.own_count[seat] > 0:
+        tidy(floor, seat)
     if action[9] > 0.5:
         for k in range(floor.own_count[seat]):
             withdraw(floor, ts, floor.own_orders[seat, k], NONE)
@@ -256,7 +257,8 @@ def act(floor, ts, seat, action, unit, mid):  # type: ignore[no-untyped-def]
     quantity = in_lots(floor, seat, side, int(abs(action[0]) * unit + 1e-6))
     if quantity > 0:
         submit(floor, ts, MARKET, side, NONE, quantity, seat)
-        tidy(floor, seat)
+        if floor.own_count[seat] > 0:
+            tidy(floor, seat)
     for k in range(4):
         side, offset = 1 if k % 2 == 0 else -1, action[1 + 2 * k]
         quantity = in_lots(floor, seat, side, int(action[2 + 2 * k] * unit + 1e-6))

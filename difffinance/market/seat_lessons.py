@@ -88,16 +88,16 @@ def forget(clock):  # type: ignore[no-untyped-def]
 def learn_from_seat(clock, p, sign, quantity):  # type: ignore[no-untyped-def]
     """Move the value by what a seat took from the book, lots: a run of orders that fades as it goes."""
     size, factor = quantity / p[UNIT], 1.0 - clock[DISCOUNT]
-    clock[LOG_VALUE] += p[KEPT] * sign * size
-    lost = np.expm1(-size * RATES[FADES - 1])
+    lost, moved = np.expm1(-size * RATES[FADES - 1]), 0.0
     for k in range(FADES - 1, -1, -1):
         change = (clock[FADING + k] - sign * factor * p[GAINS + k]) * lost
         clock[FADING + k] += change
-        clock[LOG_VALUE] += factor * change
+        moved += change
         if k == PACE:
             clock[SHARE] += (clock[SHARE] - 1.0) * lost
         for _ in range(3):  # expm1(2 x) = expm1(x) (2 + expm1(x)), so this is that of the rate eight times as high
             lost *= 2.0 + lost
+    clock[LOG_VALUE] += p[KEPT] * sign * size + factor * moved
 
 
 @lean_kernel

@@ -159,14 +159,16 @@ def settle(floor, start, side, taker, owner):  # type: ignore[no-untyped-def]
     floor.counts[TAKEN] += side * done
 
 
-@lean_kernel
+@inlined
 def charge_both(floor, maker, taker, maker_owner, taker_owner, side, value):  # type: ignore[no-untyped-def]
     """Charge a trade's fees, the buyer's first: sums of floats depend on their order."""
-    for k in range(2):
-        takes = (side > 0) == (k == 0)
-        owner, order_id = (taker_owner, taker) if takes else (maker_owner, maker)
-        if owner < len(floor.own_count):
-            floor.fees[_u(owner)] += fee(floor.rules, floor.rates, floor.paid_on, owner, order_id, 1 - 2 * k, value)
+    seats, rules, rates, paid_on = len(floor.own_count), floor.rules, floor.rates, floor.paid_on
+    buyer, bought = (taker_owner, taker) if side > 0 else (maker_owner, maker)
+    seller, sold = (maker_owner, maker) if side > 0 else (taker_owner, taker)
+    if buyer < seats:
+        floor.fees[_u(buyer)] += fee(rules, rates, paid_on, buyer, bought, 1, value)
+    if seller < seats:
+        floor.fees[_u(seller)] += fee(rules, rates, paid_on, seller, sold, -1, value)
 
 
 @lean_kernel
@@ -199,7 +201,7 @@ def settle_auction(floor, start):  # type: ignore[no-untyped-def]
 def fee(rules, rates, paid_on, seat, order_id, side, value):  # type: ignore[no-untyped-def]
     """Return what a trade adds to a seat's fees: those of the whole order so far, less what it has paid."""
     if not rules[FEE_ITEMS]:
-        return value * rates[seat, MONEY] * rates[seat, BUY_FEE if side > 0 else SELL_FEE]
+        return value * rates[_u(seat), MONEY] * rates[_u(seat), BUY_FEE if side > 0 else SELL_FEE]
     before = paid_on[order_id]
     paid_on[order_id] = before + value
     return (fee_cents(rules, side, before + value) - fee_cents(rules, side, before)) / 100.0
