@@ -7,10 +7,10 @@ import polars as pl
 
 from difffinance.calibration.excitation import DECAYS, EventStream, Excitation, fit_excitation
 from difffinance.calibration.flow_tables import (
+    PICK_AGES,
     life_table,
     picked_table,
     place_tables,
-    requote_tables,
     size_tables,
     state_news,
     state_tables,
@@ -26,11 +26,12 @@ from difffinance.calibration.order_lives import (
     order_lives,
     spread_before,
 )
+from difffinance.calibration.requotes import fit_requotes
 from difffinance.calibration.value_learning import learn_value, worth_of
 from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, TAKE, VisibleDay, visible_day
 from difffinance.errors import RefusedFit
 from difffinance.market.fitted_flow import PARTIAL
-from difffinance.market.flow_fits import FlowFit
+from difffinance.market.flow_fits import SIZE_EDGES, SIZE_TABLES, FlowFit
 from difffinance.market.flow_state import GAPS, SPREADS
 from difffinance.records import Array, BookDay, Instrument
 
@@ -85,9 +86,9 @@ def market_lot(day: BookDay) -> float:
 def in_lots(fit: FlowFit, factor: float) -> FlowFit:
     """Return the fit with quantities times `factor`, none below one lot."""
     tables = {name: np.array(table) for name, table in fit.tables_by_name.items()}
-    for name in ("size", "take_size"):
+    for name in SIZE_TABLES:
         tables[name] = np.maximum(np.rint(tables[name] * factor), 1.0) if factor != 1.0 else tables[name]
-    for name in ("queue_edges", "life_sizes"):
+    for name in SIZE_EDGES:
         tables[name] = tables[name] * factor
     tables["unit"][2] = max(tables["unit"][2] * factor, 1.0)
     rounded = {name: np.round(table, 10).tolist() for name, table in tables.items()}
@@ -118,27 +119,28 @@ def fit_flow(day: VisibleDay, blocks: Array, instrument: Instrument, session_sec
     source[takes[takes > 0][size < queue]] = PARTIAL
     stream, rows = event_stream(day, lives, takes, blocks, states, source, u)
     found = fit_excitation(stream, exposure_by_age(day, lives, blocks, BLOCK_SECONDS), SPREADS * GAPS)
-    requote = np.zeros(len(day.kind))
-    requote[rows] = found.causes[:, 1 + 2 * LEAVE]
-    stay, shift, stays = requote_tables(day, requote)
+    children = np.zeros((2, len(day.kind)))  # of a cancellation, of a new order of the same side
+    children[:, rows] = found.causes[:, [1 + 2 * LEAVE, 1 + 2 * ADD]].T
+    requotes = fit_requotes(day, children[0], children[1], inside)
     learned = learn_value(day, everything, blocks)
     tables = {
         "spread_edges": edges,
-        **place_tables(day, new, np.where(stays[new], 0.0, 1.0), edges),
-        "size": size_tables(day, new),
+        **place_tables(day, new, np.where(requotes.near[new], 0.0, 1.0), edges),
+        "size": size_tables(day, new, np.ones(len(new))),
+        "own_size": size_tables(day, new, requotes.own_size[new]),
         **take_tables(size, queue),
         "life_edges": LIFE_EDGES,
         "life_sizes": sizes,
         "life": life_table(found.hazard),
         **excitation_tables(found),
-        "stay": stay,
-        "shift": shift,
+        **requotes.tables,
         "take_edges": take_edges,
         "gap_edges": gap_edges,
         "follow": np.array([VALUE_FOLLOW]),
         "worth": np.array([learned.worth]),
         "sign_decay": learned.decay,
         "sign_weight": learned.weight,
+        "pick_ages": PICK_AGES,
         "picked": picked_table(day, lives, rows, found.causes.sum(axis=1), sizes),
         "window": np.array([np.median(_window(day)[inside])]),
         **unit_tables(day, blocks),

@@ -5,11 +5,12 @@ import numpy as np
 from difffinance.calibration.excitation import AGE_EDGES
 from difffinance.calibration.order_lives import LIFE_EDGES, OrderLives, behind_touch, spread_before
 from difffinance.calibration.visible_day import ADD, LEAVE, TAKE, VisibleDay
+from difffinance.market.flow_state import SIZE_PARTS
 from difffinance.records import Array
 
-QUANTILES, SIZE_QUANTILES = 13, 40
+QUANTILES = 13
 TAKE_STATE = 4  # place of market orders among the rates of a state
-NEAR_TICKS = 5.0  # a re-quote within that many ticks of the old price keeps near it
+PICK_AGES = np.array([1.0, 10.0, 60.0])  # seconds: waves of cancellations take the young far more often
 DISTANCE_EDGES = np.array([1, 4, 7, 10, 13, 16, 20, 25, 30, 36, 42, 48, 55, 63, 72, 85, 100, 125, 160, 200, 301])
 
 
@@ -24,11 +25,18 @@ def levels(values: Array, count: int, weights: Array | None = None) -> Array:
     return np.asarray(values[order][np.minimum(np.searchsorted(reached, at), len(values) - 1)])
 
 
-def size_levels(sizes: Array) -> Array:
-    """Return quantiles of sizes; the last stands for the tail and is the mean of the largest."""
-    found = levels(sizes, SIZE_QUANTILES)
+def size_levels(sizes: Array, weights: Array) -> Array:
+    """Return quantiles of sizes as `flow_state.pick` draws them; the very last is the mean of the largest."""
+    order = np.argsort(sizes, kind="stable")
+    order = order[weights[order] > 0.0]
+    sizes, weights = sizes[order], weights[order]
+    beyond = np.cumsum(weights[::-1])[::-1]  # of this one and the larger ones
+    tail, last = (beyond * parts <= weights.sum() for parts in (SIZE_PARTS, SIZE_PARTS**2))
+    for few in (tail, last):
+        few[-1:] = True
+    found = np.concatenate([levels(sizes, SIZE_PARTS, weights)[:-1], levels(sizes[tail], SIZE_PARTS, weights[tail])])
     if len(sizes):
-        found[-1] = np.sort(sizes)[len(sizes) - max(len(sizes) // SIZE_QUANTILES, 1) :].mean()
+        found[-1] = np.average(sizes[last], weights=weights[last])
     return found
 
 
@@ -61,11 +69,11 @@ def place_tables(day: VisibleDay, rows: Array, weights: Array, edges: Array) -> 
     return tables
 
 
-def size_tables(day: VisibleDay, rows: Array) -> Array:
-    """Return quantiles of the sizes of new orders inside, at and behind the touch, (3, Q)."""
+def size_tables(day: VisibleDay, rows: Array, weights: Array) -> Array:
+    """Return quantiles of the sizes of new orders inside, at and behind the touch, each order with a weight, (3, Q)."""
     behind = behind_touch(day)[rows]
     where = np.where(behind < 0, 0, np.where(behind == 0, 1, 2))
-    return np.stack([size_levels(day.quantity[rows][where == k]) for k in range(3)])
+    return np.stack([size_levels(day.quantity[rows][where == k], weights[where == k]) for k in range(3)])
 
 
 def take_tables(size: Array, queue: Array) -> dict[str, Array]:
@@ -75,7 +83,8 @@ def take_tables(size: Array, queue: Array) -> dict[str, Array]:
     state = np.searchsorted(edges, queue, side="right")
     take = np.array([[(size == queue)[state == k].mean(), (size <= queue)[state == k].mean()] if (state == k).any()
                      else [1.0, 1.0] for k in range(3)])  # fmt: skip
-    return {"queue_edges": edges, "take": take, "take_size": size_levels(size[size != queue])}
+    others = size[size != queue]
+    return {"queue_edges": edges, "take": take, "take_size": size_levels(others, np.ones(len(others)))}
 
 
 def life_table(hazard: Array, count: int = 25) -> Array:
@@ -93,30 +102,32 @@ def life_table(hazard: Array, count: int = 25) -> Array:
 
 
 def picked_table(day: VisibleDay, lives: OrderLives, rows: Array, caused: Array, size_edges: Array) -> Array:
-    """Return how likely a wave of cancellations picks an order by place and size, over the likeliest, (places, sizes).
+    """Return how likely a wave of cancellations picks an order, over the likeliest, (places, sizes, ages).
 
     `caused` is the chance of each message in `rows` that another one set it off. Each such cancellation picks among
-    the orders of its side that are known and stand then; places are as then: at the touch, behind by `LIFE_EDGES`.
-    Sizes are those at birth, where the market takes what is left: on GOOG's training blocks that is another class for
-    0.2% of the orders picked and of those that stood beside them.
+    the orders of its side that are known and stand then; places are as then: at the touch, behind by `LIFE_EDGES`;
+    ages by `PICK_AGES`. Sizes are those at birth, where the market takes what is left: on GOOG's training blocks that
+    is another class for 0.2% of the orders picked and of those that stood beside them.
     """
     gone = (day.kind[rows] == LEAVE) & (lives.order_of[rows] >= 0) & (caused > 0.0)
     rows, caused = rows[gone], caused[gone]
-    side, price = day.side[lives.birth], day.price[lives.birth]
+    side, price, birth = day.side[lives.birth], day.price[lives.birth], day.seconds[lives.birth]
     size = np.searchsorted(size_edges, day.quantity[lives.birth], side="right")
-    edges, sizes = np.concatenate([[1.0], LIFE_EDGES]), len(size_edges) + 1
-    standing, picked = np.zeros((len(rows), (len(edges) + 1) * sizes)), np.zeros(len(rows), int)
+    edges, shape = np.concatenate([[1.0], LIFE_EDGES]), (len(LIFE_EDGES) + 2, len(size_edges) + 1, len(PICK_AGES) + 1)
+    standing, picked = np.zeros((len(rows), np.prod(shape))), np.zeros(len(rows), int)
     alive, births = {1: np.zeros(0, int), -1: np.zeros(0, int)}, np.searchsorted(lives.birth, rows)
     for i, (row, first, last) in enumerate(zip(rows, np.append(0, births)[:-1], births, strict=True)):
         new, own = np.arange(first, last), int(day.side[row])
         alive = {s: np.append(orders, new[side[new] == s]) for s, orders in alive.items()}
         here = alive[own] = alive[own][lives.end[alive[own]] >= day.seconds[row]]
         touch = day.prices[row - 1, 0 if own > 0 else 1, 0]
-        kinds = np.searchsorted(edges, own * (touch - price[here]), side="right") * sizes + size[here]
+        place = np.searchsorted(edges, own * (touch - price[here]), side="right")
+        age = np.searchsorted(PICK_AGES, day.seconds[row] - birth[here], side="right")
+        kinds = np.ravel_multi_index((place, size[here], age), shape)
         standing[i] = np.bincount(kinds, minlength=standing.shape[1])
         picked[i] = kinds[np.searchsorted(here, lives.order_of[row])]
     taken = np.bincount(picked, caused, minlength=standing.shape[1])
-    return choice_chances(taken, standing, caused).reshape(-1, sizes)
+    return choice_chances(taken, standing, caused).reshape(shape)
 
 
 def choice_chances(taken: Array, standing: Array, weights: Array, iterations: int = 50) -> Array:
@@ -132,36 +143,6 @@ def choice_chances(taken: Array, standing: Array, weights: Array, iterations: in
         rate = (taken + 1.0) / (there + 1.0 / max(mean, 1e-12))
         chances = rate / rate.max()
     return np.asarray(chances)
-
-
-def requote_tables(day: VisibleDay, requote: Array) -> tuple[Array, Array, Array]:
-    """Return chances that a re-quote stays near and that sizes are kept, the shifts, and which rows are such re-quotes.
-
-    `requote` is each message's chance of being a child of a cancellation on its side; the parent is the last one.
-    """
-    stays, shifts = np.zeros(len(day.kind), bool), []
-    total = same = 0
-    last: dict[int, tuple[float, float, int]] = {}
-    for i in range(len(day.kind)):
-        side = int(day.side[i])
-        if day.kind[i] == LEAVE:
-            last[side] = (day.price[i], day.quantity[i], int(day.blocks[i]))
-        elif day.kind[i] == ADD and requote[i] > 0.5 and side in last and last[side][2] == day.blocks[i]:
-            total += 1
-            shift = side * (day.price[i] - last[side][0])
-            same += day.quantity[i] == last[side][1]
-            if abs(shift) <= NEAR_TICKS:
-                stays[i] = True
-                shifts.append(shift)
-    if total == 0:
-        return np.zeros(3), np.zeros(2 * QUANTILES), stays
-    follow = np.flatnonzero((day.kind[1:] == ADD) & (day.kind[:-1] == ADD) & (day.side[1:] == day.side[:-1])) + 1
-    alike = (day.quantity[follow] == day.quantity[follow - 1]).mean() if len(follow) else 0.0
-    _, counts = np.unique(day.quantity[day.kind == ADD], return_counts=True)
-    chance = float(((counts / counts.sum()) ** 2).sum())  # that two sizes are equal by coincidence
-    kept = np.clip((np.array([same / total, alike]) - chance) / (1.0 - chance), 0.0, 1.0)
-    ends = np.sort(np.array(shifts, float)) if shifts else np.zeros(1)
-    return np.array([len(shifts) / total, *kept]), levels(ends, 2 * QUANTILES), stays
 
 
 def state_tables(

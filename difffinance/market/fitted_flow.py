@@ -7,10 +7,12 @@
   orders by the spread, market orders by the spread and the gap behind the queue that they meet. Takers wait for a
   quote that stands out, which keeps bursts of market orders from walking the book: the first of them moves the price
   most.
-- A limit order's place relative to touch and spread depends on the spread. A child of a cancellation on its own side
-  is a re-quote: it keeps near the old price, and its size, with fitted chances.
+- A limit order's place relative to touch and spread depends on the spread, its size on the place. A child of a
+  cancellation on its own side is a re-quote: with fitted chances it keeps near the old price, or goes to the touch
+  where that is a little better, and keeps the old size.
 - Each order has a life, drawn from a heavy-tailed distribution that depends on where it was placed and on its size.
-  Besides, the process cancels orders near the touch, with chances that depend on both.
+  Besides, the process cancels orders near the touch, with chances that depend on both and on age: waves take young
+  orders, and those that have stood for a minute stay.
 - Market orders take the best queue, less or more with chances that depend on its size. One that leaves some of it has
   other children than one that takes it all: others come for the rest.
 - What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
@@ -38,6 +40,7 @@ from difffinance.market.flow_state import (
     LEAN,
     LOG_VALUE,
     MEMORIES,
+    NEAR,
     NOW,
     PULL,
     REACH,
@@ -63,7 +66,7 @@ ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
 PARTIAL = 3  # as a parent: a market order that leaves some of the queue that it meets
 _NONE = np.int64(0)
 _MOST_CHILDREN = 64  # of one event
-_TRIES = 64  # draws of an order to cancel
+TRIES = 4096  # draws of an order to cancel: a wave takes one wherever one stands that it could take
 AHEAD = 8.0  # market orders of seats that may excite beyond the day's pace, fewer and fewer from half of it on
 
 
@@ -111,7 +114,7 @@ def enough_room(floor, flow):  # type: ignore[no-untyped-def]
     reach, mid, top = flow.p[REACH], floor.marks[MID], floor.top
     return (
         roomy(floor, 2)
-        and flow.live_count[0] + 1 < len(flow.live)
+        and flow.live_count[0] + 1 < min(len(flow.live), len(flow.born))
         and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda)
         and max(mid - reach, 1) >= top[BASE]
         and mid + reach < top[BASE] + top[WIDTH]
@@ -297,7 +300,7 @@ def rest(floor, flow, ts, side, price, quantity, owner):  # type: ignore[no-unty
     order = submit(floor, ts, LIMIT, side, price, quantity, owner)
     if floor.orders[order].quantity == 0:
         return np.int64(-1)
-    flow.live[flow.live_count[0]] = order
+    flow.live[flow.live_count[0]], flow.born[flow.live_count[0]] = order, flow.clock[NOW]
     flow.live_count[0] += 1
     return order
 
@@ -307,7 +310,9 @@ def add(floor, flow, rng, ts, owner, side, near, old_price, old_size):  # type: 
     """Place one limit order and give it a life; `near` 1: it re-quotes a cancelled order, 2: a child on its side."""
     tables, marks = flow.tables[0], floor.marks
     if near == 1 and rng.random() < tables.stay[0]:
-        price = old_price + side * np.int64(np.floor(between(tables.shift, rng) + 0.5))
+        price = np.int64(marks[LAST_BID] if side > 0 else marks[LAST_ASK])
+        if not 0 < side * (price - old_price) <= NEAR or rng.random() >= tables.join[0]:
+            price = old_price + side * np.int64(np.floor(between(tables.shift, rng) + 0.5))
         where = class_of(floor, side, price)
         if where < 0:
             return
@@ -316,7 +321,7 @@ def add(floor, flow, rng, ts, owner, side, near, old_price, old_size):  # type: 
         if where == 0:
             side = toward(floor, flow, rng, side, 1, tables.follow[0])
         price, where = place(floor, tables, rng, side, where)
-    quantity = np.int64(pick(tables.size[where], rng))
+    quantity = np.int64(pick(tables.own_size[where], rng))
     if near > 0 and old_size > 0 and rng.random() < tables.stay[near]:
         quantity = old_size
     behind = marks[LAST_BID] - price if side > 0 else price - marks[LAST_ASK]
@@ -338,23 +343,24 @@ def remove(floor, flow, rng, ts, order):  # type: ignore[no-untyped-def]
 
 @inlined
 def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
-    """Cancel one of the orders of a side near the touch; how likely each is depends on its size and where it stands.
+    """Cancel one of the orders of a side near the touch; how likely each is depends on its size, age and place.
 
     Its size is what is left of it. The chances were fitted by sizes at birth (`calibration.flow_tables.picked_table`).
     """
     marks, tables, live = floor.marks, flow.tables[0], flow.live
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         if flow.live_count[0] == 0:
             return
         k = int(rng.random() * flow.live_count[0])
         order = floor.orders[live[k]]
         if order.quantity == 0:
             flow.live_count[0] -= 1
-            live[k] = live[flow.live_count[0]]
+            live[k], flow.born[k] = live[flow.live_count[0]], flow.born[flow.live_count[0]]
             continue
         behind = marks[LAST_BID] - order.price if side > 0 else order.price - marks[LAST_ASK]
         where = 0 if behind < 1.0 else 1 + bucket(tables.life_edges, behind)
-        picked = tables.picked[where, bucket(tables.life_sizes, order.quantity)]
+        age = bucket(tables.pick_ages, flow.clock[NOW] - flow.born[k])
+        picked = tables.picked[where, bucket(tables.life_sizes, order.quantity), age]
         if order.side == side and behind <= tables.window[0] and rng.random() < picked:
             remove(floor, flow, rng, ts, live[k])
             return

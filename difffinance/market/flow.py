@@ -313,8 +313,8 @@ def new_flow(config: MarketConfig, start: float, reach: int, fit: FlowFit | None
     return Flow(
         np.array([0.0, np.log(start), -np.inf, 1.0, 0.0, 1.0, 0.0, 1.0, -np.inf] + [0.0] * (FADING + FADES - UNSEEN)),
         np.zeros((config.flow.parents, 2), np.int64),
-        np.zeros(4096, np.int64), np.zeros(1, np.int64), p, np.zeros(4096, ITEM), np.zeros(1, np.int64), tables,
-        edges, guide, _SEALED[config.flow_model],
+        np.zeros(4096, np.int64), np.zeros(1, np.int64), np.zeros(4096), p, np.zeros(4096, ITEM), np.zeros(1, np.int64),
+        tables, edges, guide, _SEALED[config.flow_model],
     )  # fmt: skip
 
 

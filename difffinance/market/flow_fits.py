@@ -18,7 +18,7 @@ from difffinance.errors import InputError
 from difffinance.market.flow_state import TABLES
 
 SHIPPED = ("GOOG",)
-_SIZES, _SIZE_EDGES = ("size", "take_size"), ("queue_edges", "life_sizes")
+SIZE_TABLES, SIZE_EDGES = ("size", "own_size", "take_size"), ("queue_edges", "life_sizes")
 _ANEW = "Make one of an earlier version anew: difffinance calibrate SYMBOL --flow."
 
 
@@ -116,9 +116,9 @@ class FlowFit:
         tables = np.zeros(1, TABLES)
         for name in TABLES.names or ():
             tables[name][0] = self.table(name)
-        for name in _SIZES:
+        for name in SIZE_TABLES:
             tables[name] = np.maximum(np.round(tables[name] / config.lot_size), 1.0)
-        for name in _SIZE_EDGES:
+        for name in SIZE_EDGES:
             tables[name] /= config.lot_size
         tables["unit"][0, 2] = max(round(tables["unit"][0, 2] / config.lot_size), 1)
         return tables

@@ -33,7 +33,10 @@ ITEM = np.dtype(
 # The numbers of a fitted flow as the kernels read them. Shares and quantiles are arrays of fixed length, so that a
 # table is one record and costs a call nothing. Spreads fall in 7 buckets, queues in 3, new orders in 5 places (inside,
 # at the touch, three behind it) and 3 sizes.
-SPREADS, QUEUES, DEPTHS, GAPS, LIFE_SIZES = 7, 3, 300, 4, 3
+SPREADS, QUEUES, DEPTHS, GAPS, LIFE_SIZES, AGES = 7, 3, 300, 4, 3, 4
+SIZE_PARTS = 40  # equal shares of orders by size; the last one, the tail, is cut into as many again
+SIZES = 2 * SIZE_PARTS - 1
+NEAR = 5.0  # a re-quote within that many ticks of the old price keeps near it
 TABLES = np.dtype([
     ("spread_edges", "f8", (SPREADS - 1,)),  # ticks
     ("queue_edges", "f8", (QUEUES - 1,)),  # lots
@@ -41,9 +44,10 @@ TABLES = np.dtype([
     ("improve", "f8", (SPREADS,)),  # chance of one tick better, of those inside
     ("inside", "f8", (SPREADS, 13)),  # quantiles of the improvement over the room, of the others
     ("behind", "f8", (SPREADS, 26)),  # quantiles of ticks behind the touch
-    ("size", "f8", (3, 40)),  # quantiles of lots: inside, at, behind
+    ("size", "f8", (3, SIZES)),  # quantiles of lots: inside, at, behind (`pick`)
+    ("own_size", "f8", (3, SIZES)),  # the same of orders that do not keep the size of the one that set them off
     ("take", "f8", (QUEUES, 2)),  # chance that a market order takes exactly the queue; that it takes at most it
-    ("take_size", "f8", (40,)),  # quantiles of lots of the other market orders
+    ("take_size", "f8", (SIZES,)),  # quantiles of lots of the other market orders
     ("life_edges", "f8", (2,)),  # ticks behind the touch that part the last three places
     ("life_sizes", "f8", (LIFE_SIZES - 1,)),  # lots
     ("life", "f8", (5, LIFE_SIZES, 25)),  # quantiles of log seconds to the cancellation, by place and size
@@ -59,8 +63,10 @@ TABLES = np.dtype([
     ("decay", "f8", (6,)),  # per second
     ("stay", "f8", (3,)),  # chance that a re-quote stays near the old price; that it, an order's child, keeps the size
     ("shift", "f8", (26,)),  # quantiles of ticks better than the old price
-    # Chance of an order to be picked by a wave of cancellations, at the touch and then by `life_edges`, and by size.
-    ("picked", "f8", (4, LIFE_SIZES)),  # the largest 1
+    ("join", "f8", (1,)),  # chance that a re-quote goes to the touch if that is a little better than the old price
+    ("pick_ages", "f8", (AGES - 1,)),  # seconds
+    # Chance of an order to be picked by a wave of cancellations, at the touch and then by `life_edges`, size and age.
+    ("picked", "f8", (4, LIFE_SIZES, AGES)),  # the largest 1
     ("window", "f8", (1,)),  # ticks behind the touch up to which events set off cancellations
     ("state_rates", "f8", (SPREADS, QUEUES, 5)),  # per side and second: limit inside, at, behind, cancel, market order
     ("deep_cancel", "f8", (SPREADS,)),  # per second and order behind the touch
@@ -82,6 +88,7 @@ class Flow(NamedTuple):
     parents: Any  # (P, 2): sign and child orders left of each split order
     live: Any  # ids of resting background orders, dead ones leave when drawn
     live_count: Any  # (1,)
+    born: Any  # when each of them came, seconds; only the fitted flow writes it
     p: Any
     agenda: Any  # (H,) binary heap of `ITEM`, earliest first
     due: Any  # (1,) items in it
@@ -95,8 +102,8 @@ class Flow(NamedTuple):
 RUN = types.boolean(types.int64, types.int64, types.npy_rng, types.float64, types.int64)
 _WHOLE, _REAL = np.dtype(np.int64), np.dtype(float)
 _FLOW = handle_type("Flow", (
-    ("clock", _REAL, 1), ("parents", _WHOLE, 2), ("live", _WHOLE, 1), ("live_count", _WHOLE, 1), ("p", _REAL, 1),
-    ("agenda", ITEM, 1), ("due", _WHOLE, 1), ("tables", TABLES, 1),
+    ("clock", _REAL, 1), ("parents", _WHOLE, 2), ("live", _WHOLE, 1), ("live_count", _WHOLE, 1), ("born", _REAL, 1),
+    ("p", _REAL, 1), ("agenda", ITEM, 1), ("due", _WHOLE, 1), ("tables", TABLES, 1),
     ("distance_edges", _REAL, 1), ("distance_guide", np.dtype(np.int32), 1), ("run", types.FunctionType(RUN), -1),
 ))  # fmt: skip
 flow_at, address_of_flow = addressed(_FLOW)
@@ -147,8 +154,11 @@ def drop_first(agenda, due):  # type: ignore[no-untyped-def]
 
 @inlined
 def pick(quantiles, rng):  # type: ignore[no-untyped-def]
-    """Return one of the quantiles: atoms of the distribution stay atoms."""
-    return quantiles[int(rng.random() * len(quantiles))]
+    """Return one of the quantiles: atoms of the distribution stay atoms. The last equal share is cut like the whole."""
+    parts = (len(quantiles) + 1) // 2
+    x = rng.random() * parts
+    k = int(x)
+    return quantiles[k if k < parts - 1 else k + int((x - k) * parts)]
 
 
 @inlined

@@ -10,8 +10,8 @@ import numpy as np
 from difffinance.data.store import atomic_file
 from difffinance.errors import DataError, InputError
 
-VERSION = 2
-_GROWING = ("orders", "reserves", "levels", "bits", "fills", "log", "events", "paid_on", "live", "agenda")
+VERSION = 3
+_GROWING = ("orders", "reserves", "levels", "bits", "fills", "log", "events", "paid_on", "live", "born", "agenda")
 _STATE = "state.json"
 _PARTS = ("fits", "generators", "refusals", "seeds")  # of the state
 

@@ -121,6 +121,7 @@ class Venue:
         flow = self.flow
         self.flow = flow._replace(
             live=longer(flow.live, int(flow.live_count[0]) + messages + 1),
+            born=longer(flow.born, int(flow.live_count[0]) + messages + 1),
             agenda=longer(flow.agenda, int(flow.due[0]) + messages + 256),
         )
         mid = int(self.floor.marks[MID])

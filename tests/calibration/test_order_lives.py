@@ -3,7 +3,7 @@ import pytest
 
 from difffinance.calibration.background_flow import event_stream
 from difffinance.calibration.excitation import AGE_EDGES, fit_excitation, hazards
-from difffinance.calibration.flow_tables import choice_chances, life_table, picked_table
+from difffinance.calibration.flow_tables import PICK_AGES, choice_chances, life_table, picked_table
 from difffinance.calibration.order_lives import LIFE_EDGES, PLACES, exposure_by_age, life_sizes, order_lives
 from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, VisibleDay
 from difffinance.market.flow_state import LIFE_SIZES
@@ -11,12 +11,13 @@ from difffinance.market.flow_state import LIFE_SIZES
 SIZES, RATES = np.array([10.0, 100.0, 300.0]), np.array([[0.1, 0.5, 2.0], [2.0, 0.5, 0.1]])  # at the touch; 10 behind
 
 
-def planted_day(blocks=4):
-    """Bids of three sizes at the touch and 10 ticks behind it come at random and live exponential times."""
+def planted_day(blocks=4, slower=1.0):
+    """Bids of three sizes at the touch and 10 ticks behind it come at random; after a second they leave `slower`."""
     rng, end = np.random.default_rng(4), blocks * BLOCK_SECONDS
     n = rng.poisson(6.0 * end)
     born, place, size = rng.random(n) * end, rng.integers(0, 2, n), rng.choice(3, n, p=[0.4, 0.45, 0.15])
-    gone = born + rng.exponential(1.0 / RATES[place, size])
+    rate, due = RATES[place, size], rng.exponential(size=n)
+    gone = born + np.where(due < rate, due / rate, 1.0 + (due - rate) / (slower * rate))
     order = np.argsort(np.append(born, gone))
     seconds = np.append(born, gone)[order]
     order, seconds = order[seconds < end], seconds[seconds < end]
@@ -40,11 +41,14 @@ def test_lives_planted_by_place_and_size_come_back():
 
 def test_waves_pick_places_and_sizes_as_planted():
     """Were every cancellation one of a wave, orders would be picked at the rates that they were planted with."""
-    day = planted_day()
+    day = planted_day(slower=0.2)
     edges = life_sizes(day.quantity[day.kind == ADD])
     rows = np.arange(len(day.kind))
     found = picked_table(day, order_lives(day, edges), rows, np.ones(len(rows)), edges)
-    assert found[[0, 2]] == pytest.approx(RATES / RATES.max(), rel=0.12)
+    assert found.shape == (4, LIFE_SIZES, len(PICK_AGES) + 1) and PICK_AGES[0] == 1.0
+    often = RATES >= 0.5
+    assert found[[0, 2], :, 0][often] == pytest.approx((RATES / RATES.max())[often], rel=0.12)
+    assert found[[0, 2], :, 1][often] == pytest.approx(0.2 * (RATES / RATES.max())[often], rel=0.12)
 
 
 def test_where_no_wave_took_anything_all_are_as_likely():

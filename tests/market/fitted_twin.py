@@ -2,6 +2,7 @@
 
 import math
 
+from difffinance.market.fitted_flow import TRIES
 from difffinance.market.flow_state import (
     GAP_SIGN,
     INTRADAY,
@@ -59,7 +60,7 @@ class FittedTwin:
         self.t, self.p, self.rng, self.book = tables, p, rng, ReferenceBook(low=1)
         self.now, self.value, self.means, self.agenda = 0.0, math.log(start), [0.0] * MEMORIES, Agenda()
         self.bid, self.ask, self.mid = math.ceil(start) - 1, math.floor(start) + 1, float(start)
-        self.live, self.events, self.count = [], [], 0
+        self.live, self.born, self.events, self.count = [], {}, [], 0
         self.agenda.push(0.0, SPONTANEOUS, 0, 0, -1, 0, 0)
 
     def run(self, until):
@@ -138,7 +139,9 @@ class FittedTwin:
         return quantiles[int(x)] + (x - int(x)) * (quantiles[int(x) + 1] - quantiles[int(x)])
 
     def pick(self, quantiles):
-        return int(quantiles[int(self.rng.random() * len(quantiles))])
+        draw = self.rng.random()
+        part = int(40 * draw)
+        return int(quantiles[part if part < 39 else 39 + int(40 * (40 * draw - 39))])
 
     def behind(self, side, price):
         return self.bid - price if side > 0 else price - self.ask
@@ -157,7 +160,9 @@ class FittedTwin:
 
     def add(self, side, near, old_price, old_size):
         if near == 1 and self.rng.random() < self.t["stay"][0]:
-            price = old_price + side * math.floor(self.between(self.t["shift"]) + 0.5)
+            price = self.bid if side > 0 else self.ask
+            if not 0 < side * (price - old_price) <= 5 or self.rng.random() >= self.t["join"][0]:
+                price = old_price + side * math.floor(self.between(self.t["shift"]) + 0.5)
             away = self.behind(side, price)
             if -away >= self.ask - self.bid:
                 return
@@ -168,13 +173,14 @@ class FittedTwin:
             if where == 0:
                 side = self.toward(side, 1)
             price, where = self.place(side, where)
-        quantity = self.pick(self.t["size"][where])
+        quantity = self.pick(self.t["own_size"][where])
         if near > 0 and old_size > 0 and self.rng.random() < self.t["stay"][near]:
             quantity = old_size
         away = self.behind(side, price)
         order = self.send(LIMIT, side, price, quantity)
         if order in self.book.orders:
             self.live.append(order)
+            self.born[order] = self.now
             kind = where if where < 2 else 2 + bucket(self.t["life_edges"], away)
             life = math.exp(self.between(self.t["life"][kind][bucket(self.t["life_sizes"], quantity)]))
             self.agenda.push(self.now + life, EXPIRE, side, 0, order, price, quantity)
@@ -182,7 +188,7 @@ class FittedTwin:
 
     def leave(self, side):
         """Cancel an order of a wave; its size is what is left of it, as in the kernel."""
-        for _ in range(64):
+        for _ in range(TRIES):
             if not self.live:
                 return
             order = self.draw_live()
@@ -190,7 +196,8 @@ class FittedTwin:
                 continue
             away = self.behind(side, order.price)
             where = 0 if away < 1 else 1 + bucket(self.t["life_edges"], away)
-            picked = self.t["picked"][where][bucket(self.t["life_sizes"], order.quantity)]
+            age = bucket(self.t["pick_ages"], self.now - self.born[order.order_id])
+            picked = self.t["picked"][where][bucket(self.t["life_sizes"], order.quantity)][age]
             if order.side == side and away <= self.t["window"][0] and self.rng.random() < picked:
                 self.remove(order.order_id)
                 return

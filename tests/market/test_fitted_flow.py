@@ -215,6 +215,7 @@ def test_fits_that_make_no_sense_are_refused(tmp_path):
         ("decay", [1.0], "finite numbers"),
         ("unit", [1.0, float("nan"), 1.0], "finite"),
         ("mean", [9.0, 9, 9, 9], "branching"),
+        ("size", np.ones((3, 40)).tolist(), "earlier version anew"),
     ):
         with pytest.raises(InputError, match=words):
             flow_fit_from_json({**good, "tables_by_name": {**good["tables_by_name"], table: value}})

@@ -43,13 +43,15 @@ def test_the_agenda_is_a_heap():
 
 
 def test_draws_are_those_of_numpy():
-    cumulative, quantiles, edges = np.cumsum([0.1, 0.0, 0.6, 0.3]), np.array([1.0, 5, 5, 9]), np.array([2.0, 5.0, 7.0])
+    cumulative, quantiles = np.cumsum([0.1, 0.0, 0.6, 0.3]), np.array([1.0, 5, 5, 6, 7, 8, 9])
+    edges = np.array([2.0, 5.0, 7.0])
     out, rng = np.zeros((500, 4)), np.random.default_rng(5)
     draws(cumulative, quantiles, edges, np.random.default_rng(5), out)
     for row in out:
         assert row[0] == min(np.searchsorted(cumulative, rng.random(), side="right"), 3)
-        assert row[1] == quantiles[int(rng.random() * 4)]
-        assert row[2] == pytest.approx(np.interp(rng.random() * 3, np.arange(4), quantiles))
+        draw = 4 * rng.random()
+        assert row[1] == (quantiles[int(draw)] if draw < 3 else quantiles[3 + int(4 * (draw - 3))])  # the last in four
+        assert row[2] == pytest.approx(np.interp(rng.random() * 6, np.arange(7), quantiles))
         assert row[3] == np.searchsorted(edges, row[2], side="right")
 
 

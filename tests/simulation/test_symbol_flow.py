@@ -11,7 +11,7 @@ from difffinance.calibration.visible_day import visible_day
 from difffinance.config import MarketConfig
 from difffinance.data.store import sha256_of
 from difffinance.errors import InputError, NotInLakeError, RefusedFit
-from difffinance.market.flow_fits import load_flow_fit
+from difffinance.market.flow_fits import SIZE_TABLES, load_flow_fit
 from difffinance.simulation.simulated_day import simulate_day
 from difffinance.simulation.symbol_flow import fit_symbol_flow
 from tests.calibration.test_symbol import store
@@ -58,7 +58,7 @@ def test_quantities_of_a_coin_become_whole_lots(small_day):
     assert (market_lot(small_day), market_lot(coin)) == (1.0, 10.0 ** np.floor(np.log10(median * 1e-7)))
     shares, coins = (calibrate_flow(day, np.random.default_rng(1)) for day in (small_day, coin))
     lots = 1e-3 / market_lot(coin)  # a share is that many
-    for name in ("size", "take_size"):
+    for name in SIZE_TABLES:
         assert coins.table(name) == pytest.approx(np.maximum(np.rint(shares.table(name) * lots), 1.0), abs=1.0), name
     for name in ("place", "life", "children", "unit_limit", "take"):
         assert np.array_equal(coins.table(name), shares.table(name)), name
