@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from difffinance.errors import InputError
 from difffinance.market.environment import HIGH, LOW
-from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, OPPONENTS, STATE, STATE_INDEX
+from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, NO_LIMIT, OPPONENTS, STATE, STATE_INDEX
 from difffinance.market.utility import Utility
 from difffinance.records import Array
 
@@ -65,14 +65,16 @@ class Learner:
         return spaces.Box(-np.inf, np.inf, (SEEN,), dtype=np.float64)
 
     def orders(self, action: Array) -> Array:
-        """Return the published 10 numbers of actions `(..., A)`."""
+        """Return the published 10 numbers of actions `(..., A)`; one outside the space is one the market refuses."""
         action, size = np.asarray(action, float), len(ACTION) if self.action == "orders" else 1
         if action.shape[-1:] != (size,):
             raise ValueError(f"an action has {size} numbers; got {action.shape}.")
         if self.action == "orders":
             return action
         table = np.zeros((*action.shape[:-1], len(ACTION)))
-        table[..., ACTION_INDEX["participation"]] = action[..., 0]
+        wanted = action[..., 0]
+        beyond = np.isfinite(wanted) & (np.abs(wanted) > 1.0)
+        table[..., ACTION_INDEX["participation"]] = np.where(beyond, 2.0 * NO_LIMIT, wanted)  # the market says why
         table[..., ACTION_INDEX["cancel"]] = 1.0
         return table
 

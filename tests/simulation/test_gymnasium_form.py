@@ -118,6 +118,17 @@ def test_many_markets_are_each_what_one_would_be_and_reset_themselves():
         many.step(np.zeros((2, 10)))
 
 
+def test_participation_is_a_market_order_within_its_space():
+    share, orders = (gymnasium_env(num_steps=4, learner=Learner(action)) for action in ("participation", "orders"))
+    share.reset(seed=3), orders.reset(seed=3)
+    sent = np.zeros(10)
+    sent[[0, 9]] = -0.6, 1.0
+    for one, other in zip(share.step([-0.6]), orders.step(sent), strict=True):
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+    for bad, reason in (([1.5], "action_off_range"), ([np.inf], "action_not_finite"), (0.5, "action_shape")):
+        assert share.step(bad)[4]["refused"] == {reason: 1}
+
+
 def test_without_a_number_of_steps_an_episode_ends_with_the_session():
     market, counted = MarketConfig(session_seconds=25.0), {"noise": 2, "twap": 1}
     one, many = (make(counted, market=market, num_steps=None) for make in (gymnasium_env, partial(vector_env, 2)))
