@@ -30,11 +30,12 @@ class MarketEnvironment:
 
     `kinds` names the kind of each seat, or how many there are of each (default: the order of `observation.KINDS`,
     repeating); it decides who sees which signal and in which pool the others see it (`participants.PARTICIPANTS`). An
-    episode has `num_steps` steps of
-    `config.step_seconds` (default: to the end of the session). `seed` makes every episode reproducible;
-    `reset(seed)` starts a given one. `latency` (one number or one per seat, seconds) is the time from a decision to
-    the arrival of its orders: the background goes on meanwhile, what arrives earlier is served first, and an action
-    may take several steps on its way. Its prices and quantities refer to what the seat knew when it decided.
+    episode has `num_steps` steps of `config.step_seconds` (default: as many as end within the session: steps that do
+    not divide it leave out its last part, a closing call too; beyond it the background goes on as at the close, where
+    no rulebook ends the day). `seed` makes every episode reproducible; `reset(seed)` starts a given one. `latency` (one
+    number or one per seat, seconds) is the time from a decision to the arrival of its orders: the background goes on
+    meanwhile, what arrives earlier is served first, and an action may take several steps on its way. Its prices and
+    quantities refer to what the seat knew when it decided.
     `cost_laws` (mode `law`), draws of a calibrated law (`market.costs.draw_cost_laws`), take the place of the impact in
     `config.law`: each episode is under one of them, drawn with its seed, so that episodes spread as the law's error.
     `rewards` are changes of wealth, or those of a utility per seat: `rewards=[agent.utility for agent in agents]`.
