@@ -59,6 +59,13 @@ class Twins:
         mean, error = _mean(self.cost)
         return float(mean), float(error)
 
+    def __str__(self) -> str:
+        (impact, impact_error), (cost, cost_error) = self.impact, self.own_cost
+        return (
+            f"seat {self.seat}, {len(self.cost)} replications: after {len(impact) - 1} steps its orders have moved the "
+            f"mid by {impact[-1]:.4g} +/- {impact_error[-1]:.2g} and cost {cost:.4g} +/- {cost_error:.2g}"
+        )
+
 
 def counterfactual(
     env: MarketEnvironment,

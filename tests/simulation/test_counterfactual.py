@@ -43,6 +43,8 @@ def test_a_buyer_lifts_the_mid_and_pays_for_it_and_common_numbers_cut_the_noise(
     assert impact[0] == 0 and impact[10] > 4 * error[10] > 0
     cost, cost_error = twins.own_cost
     assert cost > 4 * cost_error
+    assert str(twins).startswith("seat 1, 60 replications: after 10 steps its orders have moved the mid by ")
+    assert f"{impact[10]:.4g} +/- {error[10]:.2g} and cost {cost:.4g} +/- {cost_error:.2g}" in str(twins)
     reaction = twins.reaction[0].sum(axis=0)
     assert reaction[1] > 0 > reaction[0]  # the seat itself bought; the maker sold to it
     independent = np.sqrt(twins.mid_with.var(axis=0) + twins.mid_without.var(axis=0))
