@@ -8,7 +8,7 @@ import numpy as np
 
 from difffinance.market import reasons
 from difffinance.market.compiled import inlined, lean_kernel, prefetch, sealed
-from difffinance.market.layout import BASE, FILLS, HIGH, HIGHEST, LIVE, LOW, LOWEST, WIDTH
+from difffinance.market.layout import BASE, FILLS, HIGH, HIGHEST, LIVE, LOW, LOWEST, WIDTH, next_down, next_up
 from difffinance.market.layout import PHASE as BOOK_PHASE
 from difffinance.market.matching import (
     AUCTION,
@@ -22,7 +22,7 @@ from difffinance.market.matching import (
     place,
 )
 from difffinance.market.phases import carried_on, carry_on, look_around
-from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, take_level
+from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, take_level, unlink
 from difffinance.market.settlement import (
     ASKED,
     LEVERAGE,
@@ -68,6 +68,7 @@ from difffinance.market.supervision import (
 )
 
 _AHEAD = 16  # orders
+_ONE = np.uint64(1)
 _u = np.uint64  # an index without a sign needs no look at the end of its array
 
 
@@ -217,12 +218,33 @@ def withdrawn(address, ts, order_id, quantity):  # type: ignore[no-untyped-def]
         carry_on(floor, ts)
     order = floor.orders[order_id]
     side, price, owner = np.int64(order.side), order.price, np.int64(order.owner)
-    code, gone = cancel(floor, order_id, quantity)
-    floor.resting[owner, 0 if side > 0 else 1] -= gone
+    if order.quantity > 0 and quantity >= 0 and order_id >= 0 and ordinary(floor):
+        code, gone = reasons.OK, take_out(floor, order, side, quantity)
+    else:
+        code, gone = cancel(floor, order_id, quantity)
+    floor.resting[_u(owner), _u(row_of_side(side))] -= gone
     write(floor, ts, CANCEL, side, order_id, price, quantity, owner, code, gone, floor.top[FILLS])
     mark(floor)
     if floor.rules[ACTIVE]:
         look_around(floor, ts, floor.top[FILLS])
+
+
+@inlined
+def take_out(floor, order, side, quantity):  # type: ignore[no-untyped-def]
+    """Do what `matching.cancel` does with an order that rests; return how much went."""
+    top, row, index = floor.top, _u(row_of_side(side)), order.price - floor.top[BASE]
+    level, left = floor.levels[row, _u(index)], order.quantity
+    gone = quantity if 0 < quantity < left else left
+    order.quantity -= gone
+    level.quantity -= gone
+    if gone == left:
+        top[LIVE] -= 1
+        if unlink(floor.orders, level, order):
+            bits = floor.bits[row]
+            bits[_u(index >> 6)] &= ~(_ONE << _u(index & 63))
+            if index == top[row]:
+                top[row] = next_down(bits, index) if side > 0 else next_up(bits, index, top[WIDTH])
+    return gone
 
 
 SEALED = {"submit": submitted, "withdraw": withdrawn, "carry_on": carried_on}

@@ -72,3 +72,18 @@ def queue_up(orders, level, bits, word, index, order_id, quantity):  # type: ign
         level.first = order_id
         level.quantity = quantity
     level.last = order_id
+
+
+@inlined
+def unlink(orders, level, order):  # type: ignore[no-untyped-def]
+    """Take an order out of the queue of its level; return whether it was alone there."""
+    before, after = order.previous, order.next
+    if before >= 0:
+        orders[_u(before)].next = after
+    else:
+        level.first = after
+    if after >= 0:
+        orders[_u(after)].previous = before
+        return False
+    level.last = before
+    return before < 0

@@ -90,7 +90,8 @@ def decide(market, players):  # type: ignore[no-untyped-def]
     for seat in range(len(players.seats)):
         action = market.actions[seat]
         if players.seats[seat] != OUTSIDE:
-            fill_row(action, 0.0)
+            for k in range(_CANCEL + 1):
+                action[k] = 0.0
             agent = handle_at(players.any_seat, players.seats[seat])
             agent.policy(
                 tables.state[seat], tables.opponents[seat], tables.constraints[seat], agent.parameters, agent.memory,

@@ -14,7 +14,7 @@ from difffinance.market.floor import act_all
 from difffinance.market.flow import LOG_VALUE, activity, run_until
 from difffinance.market.layout import BASE, FILLS, WIDTH
 from difffinance.market.phases import carry_on
-from difffinance.market.settlement import EVENTS, MID, REFUSED, TAKEN, TRADED, mark, roomy
+from difffinance.market.settlement import ASKED, EVENTS, MID, REFUSED, TAKEN, TRADED, mark, roomy
 from difffinance.market.supervision import ACTIVE
 from difffinance.market.views import ACTIVITY as VIEW_ACTIVITY
 from difffinance.market.views import (
@@ -111,7 +111,8 @@ def clear_step(floor):  # type: ignore[no-untyped-def]
     """Forget the log and the tally of the last step."""
     floor.counts[EVENTS] = floor.counts[TRADED] = floor.counts[TAKEN] = floor.top[FILLS] = 0
     for seat in range(len(floor.tally)):
-        fill_row(floor.tally[seat], 0)
+        for k in range(ASKED + 1):
+            floor.tally[seat, k] = 0
     if floor.counts[REFUSED] > 0:
         for seat in range(len(floor.refused)):
             fill_row(floor.refused[seat], 0)

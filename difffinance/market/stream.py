@@ -34,7 +34,7 @@ from difffinance.market.matching import (
     check_order,
     check_price,
 )
-from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, take_level
+from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, take_level, unlink
 
 _ONE = np.uint64(1)
 _u = np.uint64  # an index without a sign needs no look at the end of its array
@@ -94,17 +94,8 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
                 change_level(book, recording, row, price, level.quantity)
             if partial:
                 continue
-            before, after = order.previous, order.next
             live -= 1
-            if before >= 0:
-                orders[_u(before)].next = after
-            else:
-                level.first = after
-            if after >= 0:
-                orders[_u(after)].previous = before
-                continue
-            level.last = before
-            if before < 0:
+            if unlink(orders, level, order):
                 bits[_u(row * words + (index >> 6))] &= ~(_ONE << np.uint64(index & 63))
                 if order.side > 0:
                     bid = next_down(bid_bits, index) if index == bid else bid
