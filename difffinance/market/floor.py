@@ -138,7 +138,8 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
         if done > 0:
             settle(floor, first, side, order_id, owner)
         left = floor.orders[_u(order_id)].quantity
-        floor.resting[_u(owner), _u(row_of_side(side))] += left
+        if left > 0:
+            floor.resting[_u(owner), _u(row_of_side(side))] += left
         if owner < seats:
             floor.tally[_u(owner), ASKED] += quantity
             if left > 0:
