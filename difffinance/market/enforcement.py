@@ -110,7 +110,7 @@ def supervise(config: MarketConfig) -> dict[str, Array]:
     day = trading_day(rulebook, opening)
     rules, session = np.zeros(s.RULES, np.int64), np.zeros(s.SESSION, np.int64)
     rules[[s.LEAST, s.STEP, s.MOST, s.MOST_MARKET]] = 1, 1, s.FOREVER, s.FOREVER
-    session[[s.UNTIL, s.RESUME, s.MEAN_COUNT, s.LOWEST_TRADE]] = s.FOREVER, s.FOREVER, 1, s.FOREVER
+    session[[s.UNTIL, s.DUE, s.RESUME]], session[s.MEAN_COUNT] = s.FOREVER, 1
     if rulebook.name == "none":
         return {
             "rules": _pack(rules, [(s.TICKS, None, np.array([[s.FOREVER, 1]]))]),
@@ -121,10 +121,11 @@ def supervise(config: MarketConfig) -> dict[str, Array]:
     _set_day(rules, config, rulebook, day)
     _set_lots(rules, config, rulebook)
     _set_fees(rules, config, rulebook.fee_table)
-    rules[s.ACTIVE], rules[s.CLOSE] = 1, close
+    rules[s.ACTIVE], rules[s.CLOSE], rules[s.REACH] = 1, close, s.FOREVER
     if rulebook.collar:
         rules[[s.COLLAR, s.COLLAR_TICKS]] = _shares(rulebook.collar.fraction), rulebook.collar.ticks
-    rules[s.SHORT_FALL] = _shares(rulebook.short_fall or Decimal(0))
+        rules[s.REACH] = rules[s.COLLAR_TICKS]
+    rules[s.SHORT_AT] = close * (s.ONE - _shares(rulebook.short_fall)) // s.ONE if rulebook.short_fall else 0
     rules[s.RISES] = bool(rulebook.breaker and rulebook.breaker.rises)
     _set_band(rules, config, rulebook)
     session[[s.LAST, s.MEAN_SUM, s.MEAN_SET]] = close, close, -s.HOLD_SECONDS
@@ -143,7 +144,10 @@ def supervise(config: MarketConfig) -> dict[str, Array]:
     ]
     if rulebook.quote_steps:
         tables.append((s.QUOTES, None, quote_steps(rulebook, tick)))
-    return {"rules": _pack(rules, tables), "session": session, "paid_on": np.zeros(4096, np.int64)}
+    rules = _pack(rules, tables)
+    for note in (s.set_due, s.set_calm):
+        note.py_func(rules, session)  # compiling takes longer than a few numbers do
+    return {"rules": rules, "session": session, "paid_on": np.zeros(4096, np.int64)}
 
 
 def _pack(rules: Array, tables: list[tuple[int, int | None, Array]]) -> Array:
@@ -204,8 +208,11 @@ def _set_fees(rules: Array, config: MarketConfig, fees: FeeTable | None) -> None
     rules[s.FEE_ITEMS] = 1
     rules[s.LEAST_COMMISSION] = int(fees.least_commission / CENT)
     rules[s.STAMP_STEP] = int((fees.stamp_step or Decimal(0)) / CENT)
+    rules[s.DUTIES] = rules[[s.STAMP_BUY, s.STAMP_SELL, s.HANDLING, s.MANAGEMENT, s.TRANSFER]].any()
     money = Fraction(exact(config.tick_size) * exact(config.lot_size) / CENT)
     rules[s.MONEY_CENTS], rules[s.PER_MONEY] = money.numerator, money.denominator
+    commission_of_lot = Fraction(int(rules[s.COMMISSION]), s.FEE_UNIT) * money
+    rules[[s.COMMISSION, s.COMMISSION_UNIT]] = commission_of_lot.numerator, commission_of_lot.denominator
 
 
 def _set_band(rules: Array, config: MarketConfig, rulebook: Rulebook) -> None:
@@ -223,11 +230,13 @@ def _set_band(rules: Array, config: MarketConfig, rulebook: Rulebook) -> None:
 
 def tick_steps(ticks: TickTable, tick: Decimal, name: str) -> Array:
     """Return price steps in ticks of the market: rows (up to and at this price, step)."""
-    rows = []
+    rows: list[tuple[int, int]] = []
     for end, step in ticks.steps:
         if step % tick and tick % step:
             raise InputError(f"market.tick_size {tick} does not fit the price step {step} of {name}.")
         last = int(s.FOREVER) if end is None else int(end / tick) - (0 if ticks.inclusive else 1)
+        if rows and rows[-1][1] == max(int(step / tick), 1):
+            rows.pop()  # the table is searched for every order
         rows.append((last, max(int(step / tick), 1)))
     return np.array(rows, np.int64)
 

@@ -21,7 +21,7 @@ from difffinance.market.matching import (
     check_price,
     place,
 )
-from difffinance.market.phases import carried_on, carry_on, look_around
+from difffinance.market.phases import carried_on, carry_on, look_around, look_closely, looked_closely, touches
 from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, take_level, unlink
 from difffinance.market.settlement import (
     ASKED,
@@ -61,6 +61,7 @@ from difffinance.market.supervision import (
     QUOTES,
     STEP,
     on_tick,
+    plainly_taken,
     tick_at,
     venue_refusal,
     whole_lots,
@@ -119,12 +120,15 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
     prefetch(floor.orders, order_id + _AHEAD)  # memory that no order was in yet
     if owner < seats and quantity > 0:
         code = refusal(floor, owner, kind, side, price, quantity)
+    at = price
     if active and code == reasons.OK:
-        held = floor.inventory[owner] - floor.resting[owner, 1] if owner < seats else NONE
-        code = venue_refusal(floor, ts, kind, side, price, quantity, held, owner < seats)
+        if not plainly_taken(floor, kind, side, price, quantity):
+            held = floor.inventory[owner] - floor.resting[owner, 1] if owner < seats else NONE
+            code = venue_refusal(floor, ts, kind, side, price, quantity, held, owner < seats)
+            at = floor.session[LAST] if floor.session[PHASE] == FIXED_PRICE else price
         if code == reasons.OK and kind == MARKET and ts >= 0:
             kind, price = within_band(floor.rules, floor.session, floor.top, side)
-    at = floor.session[LAST] if active and floor.session[PHASE] == FIXED_PRICE else price
+            at = price
     if kind == LIMIT and code == reasons.OK:
         # A price that no window was made for cannot be looked up; the book's own check names the better reason first.
         code = check_price(floor.top, at)
@@ -188,7 +192,7 @@ def enter(floor, kind, order_id, side, price, quantity, owner):  # type: ignore[
     return (reasons.NO_LIQUIDITY if left > 0 and kind != LIMIT else reasons.OK), quantity - left
 
 
-@lean_kernel
+@inlined
 def fitted(rules, side, price, quantity):  # type: ignore[no-untyped-def]
     """Return a price of the background on the tick, away from the other side, and its quantity in whole lots."""
     quantity = min(max(whole_steps(quantity, rules[STEP]), rules[LEAST]), rules[MOST])
@@ -226,8 +230,8 @@ def withdrawn(address, ts, order_id, quantity):  # type: ignore[no-untyped-def]
     floor.resting[_u(owner), _u(row_of_side(side))] -= gone
     write(floor, ts, CANCEL, side, order_id, price, quantity, owner, code, gone, floor.top[FILLS])
     mark(floor)
-    if floor.rules[ACTIVE]:
-        look_around(floor, ts, floor.top[FILLS])
+    if floor.rules[ACTIVE] and touches(floor):
+        look_closely(floor, ts, floor.top[FILLS])
 
 
 @inlined
@@ -248,7 +252,7 @@ def take_out(floor, order, side, quantity):  # type: ignore[no-untyped-def]
     return gone
 
 
-SEALED = {"submit": submitted, "withdraw": withdrawn, "carry_on": carried_on}
+SEALED = {"submit": submitted, "withdraw": withdrawn, "carry_on": carried_on, "look": looked_closely}
 
 
 @lean_kernel
@@ -295,7 +299,7 @@ def act(floor, ts, seat, action, unit, mid):  # type: ignore[no-untyped-def]
 @lean_kernel
 def in_lots(floor, seat, side, quantity):  # type: ignore[no-untyped-def]
     """Return a wish in whole lots; one beyond what is held is left as it is, for the rules to judge."""
-    if quantity == 0 or not floor.rules[ACTIVE]:
+    if quantity == 0 or (floor.rules[LEAST] == 1 and floor.rules[STEP] == 1):
         return quantity
     return whole_lots(floor.rules, side, quantity, floor.inventory[seat] - floor.resting[seat, 1])
 

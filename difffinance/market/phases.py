@@ -8,16 +8,18 @@ import numpy as np
 
 from difffinance.market.after_hours import begin_fixed_price
 from difffinance.market.auction import crossing, indicative, trade_at
-from difffinance.market.compiled import lean_kernel, sealed
-from difffinance.market.layout import FILLS
+from difffinance.market.compiled import inlined, lean_kernel, sealed
+from difffinance.market.layout import ASK, BASE, BID, FILLS
 from difffinance.market.layout import PHASE as BOOK_PHASE
 from difffinance.market.matching import AUCTION, CONTINUOUS
 from difffinance.market.matching import HALTED as BOOK_HALTED
+from difffinance.market.moving_band import at_limit, next_second, place_of
 from difffinance.market.settlement import (
     CARRY_ON,
     EVENTS,
     LAST_ASK,
     LAST_BID,
+    LOOK,
     PHASE_CHANGE,
     address_of_floor,
     floor_at,
@@ -29,9 +31,12 @@ from difffinance.market.supervision import (
     AFTER,
     BAND_HIGH,
     BAND_LOW,
+    CALM_HIGH,
+    CALM_LOW,
     CLOSED,
     CLOSING,
     CLOSING_AUCTION,
+    DUE,
     END,
     FIXED_PRICE,
     FOREVER,
@@ -46,6 +51,8 @@ from difffinance.market.supervision import (
     MEAN_COUNT,
     MEAN_SET,
     MEAN_SUM,
+    NOW_COUNT,
+    NOW_SUM,
     OPEN,
     PAUSE_NS,
     PAUSED,
@@ -64,22 +71,30 @@ from difffinance.market.supervision import (
     SPAN,
     SPECIAL_QUOTE,
     STATE_NS,
+    TAKEN_HIGH,
+    TAKEN_LOW,
     UNTIL,
-    at_limit,
     breaker_call,
     listing_call,
-    next_second,
     note_trades,
-    place_of,
+    remember,
+    seconds_count,
+    set_calm,
+    set_due,
 )
 
 
-@lean_kernel
+@inlined
 def carry_on(floor, ts):  # type: ignore[no-untyped-def]
     """Carry the day on to `ts` where a second or a phase ends before."""
-    session = floor.session
-    if ts >= min(session[UNTIL], (session[SECOND] + 1) * SECOND_NS):
-        floor.carry_on(address_of_floor(floor), ts)
+    if ts >= floor.session[DUE]:
+        catch_up(floor, ts)
+
+
+@lean_kernel
+def catch_up(floor, ts):  # type: ignore[no-untyped-def]
+    """Call the sealed kernel below."""
+    floor.carry_on(address_of_floor(floor), ts)
 
 
 @sealed(CARRY_ON)
@@ -87,25 +102,55 @@ def carried_on(address, ts):  # type: ignore[no-untyped-def]
     """Carry the day on: seconds pass, bands move, auctions trade, pauses begin and end when they are due."""
     floor = floor_at(address)
     session, rules = floor.session, floor.rules
-    while True:
+    while ts >= session[DUE]:
         due, second = session[UNTIL], (session[SECOND] + 1) * SECOND_NS
-        if second <= ts and second <= due:
+        if second <= due and seconds_count(rules):
             next_second(rules, session)
             if rules[INDEX_ROWS] > 0:
                 heed_breaker(floor, second)
-        elif due <= ts:
+        else:
             first = floor.top[FILLS]
             if session[PHASE] == REOPENING or (session[PHASE] == CLOSING_AUCTION and due >= rules[END]):
                 price, _, _ = indicative(floor, session[LAST])
                 trade_auction(floor, price)
             change_phase(floor, due, first)
-        else:
-            return
+        set_due(rules, session)
+
+
+@inlined
+def touches(floor):  # type: ignore[no-untyped-def]
+    """Return whether a best price is at the edge of what is taken at a glance, or nothing is."""
+    session, top = floor.session, floor.top
+    return top[BID] + top[BASE] >= session[TAKEN_HIGH] or top[ASK] + top[BASE] <= session[TAKEN_LOW]
+
+
+@inlined
+def look_around(floor, ts, first):  # type: ignore[no-untyped-def]
+    """After a message: remember its trades, heed the breaker, the limit state and a special quote.
+
+    Trades of one message go from the best price on: the first and the last of them are the farthest apart.
+    """
+    session, fills, stop = floor.session, floor.fills, floor.top[FILLS]
+    closely = touches(floor)
+    if stop > first and not closely:
+        start, end = fills[first].price, fills[stop - 1].price
+        closely = min(start, end) <= session[CALM_LOW] or max(start, end) >= session[CALM_HIGH]
+    if closely:
+        look_closely(floor, ts, first)
+    elif stop > first and ts >= 0:
+        remember(session, fills, first, stop)
 
 
 @lean_kernel
-def look_around(floor, ts, first):  # type: ignore[no-untyped-def]
-    """After a message: remember its trades, heed the breaker, the limit state and a special quote."""
+def look_closely(floor, ts, first):  # type: ignore[no-untyped-def]
+    """Do what `look_around` says, whatever the phase, the book and the trades."""
+    floor.look(address_of_floor(floor), ts, first)
+
+
+@sealed(LOOK)
+def looked_closely(address, ts, first):  # type: ignore[no-untyped-def]
+    """Do what `look_closely` says."""
+    floor = floor_at(address)
     rules, session, top = floor.rules, floor.session, floor.top
     if ts < 0 or session[PHASE] > LIMIT_STATE:
         if ts >= 0 and session[PHASE] == SPECIAL_QUOTE:
@@ -242,13 +287,13 @@ def trade_auction(floor, price):  # type: ignore[no-untyped-def]
 @lean_kernel
 def reopen(session, marks):  # type: ignore[no-untyped-def]
     """Start the five minutes of the moving bands anew: from the auction's price, or from the mid where none traded."""
-    traded = session[place_of(session[SECOND]) + 1]
     session[MEAN_SUM], session[MEAN_COUNT], session[MEAN_SET] = session[LAST], 1, session[SECOND]
-    if traded == 0:
+    if session[NOW_COUNT] == 0:
         session[MEAN_SUM], session[MEAN_COUNT] = marks[LAST_BID] + marks[LAST_ASK], 2
     for k in range(SPAN):
         session[place_of(k)] = session[place_of(k) + 1] = 0
-    session[ROLL_SUM] = session[ROLL_COUNT] = session[BAND_LOW] = session[BAND_HIGH] = 0
+    session[ROLL_SUM] = session[ROLL_COUNT] = session[NOW_SUM] = session[NOW_COUNT] = 0
+    session[BAND_LOW] = session[BAND_HIGH] = 0
 
 
 @lean_kernel
@@ -256,6 +301,8 @@ def enter_phase(floor, ts, phase, until, first):  # type: ignore[no-untyped-def]
     """Begin a phase, let the book respect it, and write it down."""
     session, counts = floor.session, floor.counts
     session[PHASE], session[UNTIL] = phase, until
+    set_due(floor.rules, session)
+    set_calm(floor.rules, session)
     gathers, trades = phase in (REOPENING, CLOSING_AUCTION, SPECIAL_QUOTE), phase <= LIMIT_STATE or phase == FIXED_PRICE
     floor.top[BOOK_PHASE] = CONTINUOUS if trades else AUCTION if gathers else BOOK_HALTED
     event = floor.events[counts[EVENTS]]

@@ -10,6 +10,7 @@ import numpy as np
 from numba.core import types
 
 from difffinance.market.compiled import inlined, lean_kernel
+from difffinance.market.fees import access_fee, fee_cents
 from difffinance.market.handles import addressed, handle_type
 from difffinance.market.layout import (
     ASK,
@@ -26,7 +27,7 @@ from difffinance.market.layout import (
     WAITING,
     WIDTH,
 )
-from difffinance.market.supervision import ACCESS, FEE_ITEMS, access_fee, fee_cents
+from difffinance.market.supervision import ACCESS, FEE_ITEMS
 
 EVENT = np.dtype(
     [("ts", "i8"), ("kind", "i4"), ("side", "i4"), ("order_id", "i8"), ("price", "i8"), ("quantity", "i8"),
@@ -82,10 +83,12 @@ class Floor(NamedTuple):
     submit: Any  # the sealed kernels of `floor`
     withdraw: Any
     carry_on: Any
+    look: Any
 
 
 _WHOLE, _REAL, _N = np.dtype(np.int64), np.dtype(float), types.int64
-SUBMIT, WITHDRAW, CARRY_ON = types.int64(*[_N] * 7), types.void(_N, _N, _N, _N), types.void(_N, _N)
+SUBMIT, WITHDRAW = types.int64(*[_N] * 7), types.void(_N, _N, _N, _N)
+CARRY_ON, LOOK = types.void(_N, _N), types.void(_N, _N, _N)
 _FLOOR = handle_type("Floor", (
     ("orders", ORDER, 1), ("reserves", RESERVE, 1), ("levels", LEVEL, 2), ("bits", np.dtype(np.uint64), 2),
     ("waiting", LEVEL, 1), ("top", _WHOLE, 1), ("fills", FILL, 1), ("log", LOG, 1), ("events", EVENT, 1),
@@ -94,6 +97,7 @@ _FLOOR = handle_type("Floor", (
     ("tally", _WHOLE, 2), ("refused", _WHOLE, 2), ("limits", _WHOLE, 2), ("rates", _REAL, 2), ("rules", _WHOLE, 1),
     ("session", _WHOLE, 1), ("paid_on", _WHOLE, 1), ("submit", types.FunctionType(SUBMIT), -1),
     ("withdraw", types.FunctionType(WITHDRAW), -1), ("carry_on", types.FunctionType(CARRY_ON), -1),
+    ("look", types.FunctionType(LOOK), -1),
 ))  # fmt: skip
 
 
@@ -162,13 +166,13 @@ def settle(floor, start, side, taker, owner):  # type: ignore[no-untyped-def]
 @inlined
 def charge_both(floor, maker, taker, maker_owner, taker_owner, side, value):  # type: ignore[no-untyped-def]
     """Charge a trade's fees, the buyer's first: sums of floats depend on their order."""
-    seats, rules, rates, paid_on = len(floor.own_count), floor.rules, floor.rates, floor.paid_on
+    seats = len(floor.own_count)
     buyer, bought = (taker_owner, taker) if side > 0 else (maker_owner, maker)
     seller, sold = (maker_owner, maker) if side > 0 else (taker_owner, taker)
     if buyer < seats:
-        floor.fees[_u(buyer)] += fee(rules, rates, paid_on, buyer, bought, 1, value)
+        floor.fees[_u(buyer)] += fee(floor, buyer, bought, 1, value)
     if seller < seats:
-        floor.fees[_u(seller)] += fee(rules, rates, paid_on, seller, sold, -1, value)
+        floor.fees[_u(seller)] += fee(floor, seller, sold, -1, value)
 
 
 @lean_kernel
@@ -197,14 +201,21 @@ def settle_auction(floor, start):  # type: ignore[no-untyped-def]
         charge_both(floor, sell, buy, seller, buyer, 1, value)
 
 
+@inlined
+def fee(floor, seat, order_id, side, value):  # type: ignore[no-untyped-def]
+    """Return what a trade adds to a seat's fees, quote currency."""
+    if floor.rules[FEE_ITEMS]:
+        return order_fee(floor, order_id, np.int64(side), value)
+    return value * floor.rates[_u(seat), MONEY] * floor.rates[_u(seat), BUY_FEE if side > 0 else SELL_FEE]
+
+
 @lean_kernel
-def fee(rules, rates, paid_on, seat, order_id, side, value):  # type: ignore[no-untyped-def]
-    """Return what a trade adds to a seat's fees: those of the whole order so far, less what it has paid."""
-    if not rules[FEE_ITEMS]:
-        return value * rates[_u(seat), MONEY] * rates[_u(seat), BUY_FEE if side > 0 else SELL_FEE]
-    before = paid_on[order_id]
-    paid_on[order_id] = before + value
-    return (fee_cents(rules, side, before + value) - fee_cents(rules, side, before)) / 100.0
+def order_fee(floor, order_id, side, value):  # type: ignore[no-untyped-def]
+    """Return the fees of a whole order so far, less what it has paid: what a rulebook charges by the order."""
+    before = floor.paid_on[_u(order_id)]
+    floor.paid_on[_u(order_id)] = before + value
+    paid = fee_cents(floor.rules, side, before) if before > 0 else 0
+    return (fee_cents(floor.rules, side, before + value) - paid) / 100.0
 
 
 @lean_kernel

@@ -4,6 +4,9 @@ Everything is integers: ticks, lots, nanoseconds of trading since the opening (b
 1/10,000. `rules` holds what is in force, its tables packed behind the scalars (`enforcement` fills it from a
 `Rulebook`); `session` is the running state with the last five minutes behind it. `floor` asks `venue_refusal` about
 every order and tells `note_trades` what traded; phases change in `phases`.
+
+Most messages break no rule and change nothing. `session` keeps what says so at a glance (`set_calm`): the time before
+which nothing is due, the prices between which orders are taken, and those between which trades call nothing.
 """
 
 import numpy as np
@@ -13,31 +16,36 @@ from difffinance.market.compiled import inlined, lean_kernel
 from difffinance.market.layout import ASK, BASE, BID, WIDTH, next_down, next_up
 from difffinance.market.matching import LIMIT
 
-# Places in `rules`: lots; order price band; moving band; spans of time, ns; breaker; short sales; the day, ns; fees;
-# pauses of a new listing (length in ns); first place and rows of each table; end of after-hours trading, ns (0: none);
-# table of the special-quote steps (0: none), ns from one to the next; access fee of a lot, its share of prices below.
+# Places in `rules`: lots; order price band; moving band; spans of time, ns; breaker; trade price that restricts short
+# sales (0: none); the day, ns; fees; pauses of a new listing (length in ns); first place and rows of each table; end of
+# after-hours trading, ns (0: none); table of the special-quote steps (0: none), ns from one to the next; access fee of
+# a lot, its share of prices below; ticks beyond the other side that the order price band always allows; whether there
+# are fees beside the commission; what the commission of a lot at one tick is a fraction of, its numerator being above.
 (ACTIVE, LEAST, STEP, MOST, MOST_MARKET, COLLAR, COLLAR_TICKS, BAND, BAND_WIDTH, BAND_CENTS, CENTS, PER_TICKS, STATE_NS,
- PAUSE_NS, REOPENING_NS, COOLING_NS, RISES, CLOSE, SHORT_FALL, CLOSING, END, FEE_ITEMS, COMMISSION, LEAST_COMMISSION,
+ PAUSE_NS, REOPENING_NS, COOLING_NS, RISES, CLOSE, SHORT_AT, CLOSING, END, FEE_ITEMS, COMMISSION, LEAST_COMMISSION,
  STAMP_BUY, STAMP_SELL, STAMP_STEP, HANDLING, MANAGEMENT, TRANSFER, MONEY_CENTS, PER_MONEY, LISTING_NS, TICKS, WINDOWS,
  WINDOW_ROWS, BREAKER, LEVELS, INDEX, INDEX_ROWS, LISTING, LISTING_LEVELS, AFTER, QUOTES, RENEWAL_NS, ACCESS,
- ACCESS_SHARE, ACCESS_BELOW) = range(48)  # fmt: skip
-RULES = 48
+ ACCESS_SHARE, ACCESS_BELOW, REACH, DUTIES, COMMISSION_UNIT) = range(51)  # fmt: skip
+RULES = 51
 NO_BAND, MEAN_BAND, TRADE_BAND = range(3)  # values of BAND
 # Columns of the tables: price steps (up to and at this price, step); windows of the moving band (from, to, factor);
 # levels of the breaker (-1 ns: to the close); path of an index (ns, millionths of its previous close); thresholds of a
 # new listing's pauses.
 BREAKER_FALL, BREAKER_NS, BREAKER_UNTIL, BREAKER_LATER = range(4)
 
-# Places in `session`: phase, when it is due to change, end of a pause; second of the day; last trade, lowest trade;
+# Places in `session`: phase, when it is due to change, end of a pause; second of the day; last trade;
 # moving band (0: none) and what it is around, a sum over a count; when that was set; end of a cooling-off; highest
 # breaker level so far; whether short sales are restricted; sums of the last five minutes; row of the index path;
-# tallies; opening price and highest threshold so far of a new listing; special quote and the side that presses; factor
-# of the band's width when it was set; then three numbers a second (sum and count of trade prices, last price).
-(PHASE, UNTIL, RESUME, SECOND, LAST, LOWEST_TRADE, BAND_LOW, BAND_HIGH, MEAN_SUM, MEAN_COUNT, MEAN_SET, COOLING_UNTIL,
+# tallies; opening price and highest threshold so far of a new listing; special quote and the side that presses; until
+# which second the band's width stays; when something is due; lowest and highest price of orders that are taken at a
+# glance; prices between which trades call nothing; sums of the present second, not yet among those of five minutes;
+# then three numbers a second (sum and count of trade prices, last price).
+(PHASE, UNTIL, RESUME, SECOND, LAST, BAND_LOW, BAND_HIGH, MEAN_SUM, MEAN_COUNT, MEAN_SET, COOLING_UNTIL,
  FIRED, RESTRICTED, ROLL_SUM, ROLL_COUNT, INDEX_AT, HALTS, COOLINGS, LIMIT_STATES, FIRST_TRADE,
- PAUSED_AT, QUOTE, QUOTE_SIDE, FACTOR) = range(25)  # fmt: skip
+ PAUSED_AT, QUOTE, QUOTE_SIDE, FACTOR_UNTIL, DUE, TAKEN_LOW, TAKEN_HIGH, CALM_LOW, CALM_HIGH, NOW_SUM,
+ NOW_COUNT) = range(31)  # fmt: skip
 SPAN = 301  # seconds kept: the present one and the five minutes before
-SCALARS = 25
+SCALARS = 31
 SESSION = SCALARS + 3 * SPAN
 # Values of PHASE. Continuous trading goes on in a limit state; orders gather in the two auctions and under a special
 # quote; after hours they trade at the closing price alone.
@@ -117,31 +125,6 @@ def half_up(numerator, denominator):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def fee_cents(rules, side, value):  # type: ignore[no-untyped-def]
-    """Return the fees of an order that has traded `value` (ticks times lots), in hundredths, item by item."""
-    if value <= 0:
-        return 0
-    money, unit = value * rules[MONEY_CENTS], rules[PER_MONEY] * FEE_UNIT
-    stamp = money * (rules[STAMP_BUY] if side > 0 else rules[STAMP_SELL])
-    step, total = rules[STAMP_STEP], 0
-    if stamp > 0:
-        total = half_up(stamp, unit) if step == 0 else -(-stamp // (unit * step)) * step
-    for item in (COMMISSION, HANDLING, MANAGEMENT, TRANSFER):
-        charged = half_up(money * rules[item], unit) if rules[item] > 0 else 0  # a division costs as much as an order
-        total += max(charged, rules[LEAST_COMMISSION]) if item == COMMISSION else charged
-    return total
-
-
-@lean_kernel
-def access_fee(rules, price, quantity):  # type: ignore[no-untyped-def]
-    """Return what `quantity` lots taken at a price pay the venue, quote currency: never more than the cap there."""
-    fee = float(rules[ACCESS])
-    if price < rules[ACCESS_BELOW]:
-        fee = min(fee, price * rules[MONEY_CENTS] * rules[ACCESS_SHARE] * (FEE_UNIT / (100.0 * ONE)) / rules[PER_MONEY])
-    return fee * quantity / FEE_UNIT
-
-
-@lean_kernel
 def worst_price(top, levels, bits, side, quantity, limit):  # type: ignore[no-untyped-def]
     """Return the last price at which an order would trade, or 0; `limit` in ticks."""
     row = 1 if side > 0 else 0
@@ -172,6 +155,25 @@ def collar_price(rules, top, last, side):  # type: ignore[no-untyped-def]
     edge = half_up(reference * (ONE + side * rules[COLLAR]), ONE * step) * step
     wide = reference + side * rules[COLLAR_TICKS] * step
     return max(edge, wide) if side > 0 else max(min(edge, wide), step)
+
+
+@inlined
+def plainly_taken(floor, kind, side, price, quantity):  # type: ignore[no-untyped-def]
+    """Return whether the venue takes an order now, seen at a glance; of the others `venue_refusal` knows."""
+    rules, session, top = floor.rules, floor.session, floor.top
+    low, high, bid, ask = session[TAKEN_LOW], session[TAKEN_HIGH], top[BID], top[ASK]
+    if bid < 0 or ask >= top[WIDTH]:
+        return False
+    bid += top[BASE]
+    ask += top[BASE]
+    best = ask if side > 0 else bid
+    if kind != LIMIT:
+        if rules[BAND] == TRADE_BAND:
+            return False
+        price = best
+    good = low <= price <= high and low <= best <= high and side * (price - best) <= rules[REACH]
+    most = rules[MOST] if kind == LIMIT else rules[MOST_MARKET]
+    return good and rules[LEAST] <= quantity <= most and is_multiple(quantity, rules[STEP])
 
 
 @lean_kernel
@@ -221,95 +223,71 @@ def venue_refusal(floor, ts, kind, side, price, quantity, held, owned):  # type:
 
 
 @inlined
-def place_of(second):  # type: ignore[no-untyped-def]
-    """Return where the three numbers of a second lie in `session`."""
-    return SCALARS + 3 * (second % SPAN)
+def remember(session, fills, start, stop):  # type: ignore[no-untyped-def]
+    """Remember the fills from `start` to `stop`: last price, sums of the present second."""
+    total = 0
+    for i in range(start, stop):
+        total += fills[i].price
+    session[NOW_SUM] += total
+    session[NOW_COUNT] += stop - start
+    session[LAST] = fills[stop - 1].price
 
 
 @lean_kernel
 def note_trades(rules, session, fills, start, stop):  # type: ignore[no-untyped-def]
-    """Remember the fills from `start` to `stop`: last and lowest price, sums of the last five minutes."""
-    at = place_of(session[SECOND])
-    if session[FIRST_TRADE] == 0 and stop > start:
+    """Remember the fills from `start` to `stop`, and what they change for good: opening price, short sales."""
+    if stop <= start:
+        return
+    remember(session, fills, start, stop)
+    if rules[LISTING_LEVELS] > 0 and session[FIRST_TRADE] == 0:
         session[FIRST_TRADE] = fills[start].price
     for i in range(start, stop):
-        price = fills[i].price
-        session[at] += price
-        session[at + 1] += 1
-        session[ROLL_SUM] += price
-        session[ROLL_COUNT] += 1
-        session[LAST] = price
-        session[LOWEST_TRADE] = min(session[LOWEST_TRADE], price)
-    if rules[SHORT_FALL] > 0 and session[LOWEST_TRADE] * ONE <= rules[CLOSE] * (ONE - rules[SHORT_FALL]):
-        session[RESTRICTED] = 1
+        if fills[i].price <= rules[SHORT_AT] and not session[RESTRICTED]:
+            session[RESTRICTED] = 1
+            set_calm(rules, session)
 
 
 @lean_kernel
-def next_second(rules, session):  # type: ignore[no-untyped-def]
-    """Go on to the next second of the day and set the moving band anew."""
-    session[place_of(session[SECOND]) + 2] = session[LAST]
-    session[SECOND] += 1
-    at = place_of(session[SECOND])
-    earlier = session[at + 2]  # the last trade at least five minutes ago
-    session[ROLL_SUM] -= session[at]
-    session[ROLL_COUNT] -= session[at + 1]
-    session[at] = session[at + 1] = 0
-    if rules[BAND] != NO_BAND and session[PHASE] == OPEN and session[COOLING_UNTIL] <= session[SECOND] * SECOND_NS:
-        set_band(rules, session, earlier if earlier > 0 else rules[CLOSE])
+def set_calm(rules, session):  # type: ignore[no-untyped-def]
+    """Note between which prices orders are taken and begin no limit state, and between which trades call nothing.
 
-
-@lean_kernel
-def band_factor(rules, second):  # type: ignore[no-untyped-def]
-    """Return by how much the band's width is multiplied at a second of the day; 0: no band."""
-    for k in range(rules[WINDOW_ROWS]):
-        row = rules[WINDOWS] + 3 * k
-        if rules[row] <= second < rules[row + 1]:
-            return rules[row + 2]
-    return np.int64(0)
-
-
-@lean_kernel
-def set_band(rules, session, earlier):  # type: ignore[no-untyped-def]
-    """Set the moving band at the start of a second; `earlier` is the last trade five minutes ago."""
-    second = session[SECOND]
-    factor = band_factor(rules, second)
-    if factor == 0:
-        session[BAND_LOW] = session[BAND_HIGH] = 0
-    elif rules[BAND] == TRADE_BAND:
-        width = factor * rules[BAND_WIDTH]
-        session[BAND_LOW] = -(-earlier * (ONE - width) // ONE)
-        session[BAND_HIGH] = earlier * (ONE + width) // ONE
-    else:
-        mean_sum, mean_count = session[MEAN_SUM], session[MEAN_COUNT]
-        total, count = session[ROLL_SUM], session[ROLL_COUNT]
-        away = abs(total * mean_count - mean_sum * count) * LEAST_CHANGE >= mean_sum * count
-        if count > 0 and second - session[MEAN_SET] >= HOLD_SECONDS and away:
-            session[MEAN_SUM], session[MEAN_COUNT], session[MEAN_SET] = total, count, second
-        elif factor == session[FACTOR] and session[BAND_HIGH] > 0:
-            return  # around the same mean: most seconds
-        session[BAND_LOW], session[BAND_HIGH] = mean_band(rules, session[MEAN_SUM], session[MEAN_COUNT], factor)
-        session[FACTOR] = factor
-
-
-@lean_kernel
-def mean_band(rules, total, count, factor):  # type: ignore[no-untyped-def]
-    """Return the lowest and highest tick inside the bands around the mean `total / count`, half up to a cent."""
-    cents, ticks, width = rules[CENTS], rules[PER_TICKS], factor * rules[BAND_WIDTH]
-    low = half_up(total * cents * max(ONE - width, 0), count * ticks * ONE)
-    high = half_up(total * cents * (ONE + width), count * ticks * ONE)
-    if rules[BAND_CENTS] > 0 and factor * rules[BAND_CENTS] * count * ticks * ONE < width * total * cents:
-        money = factor * rules[BAND_CENTS] * count * ticks
-        low = max(half_up(total * cents - money, count * ticks), 0)
-        high = half_up(total * cents + money, count * ticks)
-    return -(-low * ticks // cents), high * ticks // cents
+    What is outside is looked at in full: the bounds may be too narrow, never too wide. They follow the phase, the band,
+    the breaker's levels that have fired and the restriction of short sales.
+    """
+    session[TAKEN_LOW], session[TAKEN_HIGH] = FOREVER, -1
+    if session[PHASE] == OPEN and not session[RESTRICTED] and rules[QUOTES] == 0:
+        row, low = rules[TICKS], np.int64(1)
+        while session[LAST] > rules[row]:
+            low = rules[row] + 1
+            row += 2
+        high = rules[row]
+        if session[BAND_HIGH] > 0:
+            low, high = max(low, session[BAND_LOW]), min(high, session[BAND_HIGH])
+        if rules[row + 1] == 1 and low <= high:
+            session[TAKEN_LOW], session[TAKEN_HIGH] = low, high
+    session[CALM_LOW], session[CALM_HIGH] = 0 if session[RESTRICTED] else rules[SHORT_AT], FOREVER
+    if rules[LISTING_LEVELS] > 0 or rules[INDEX_ROWS] > 0:
+        session[CALM_LOW] = FOREVER  # the next threshold depends on more than the price
+    elif session[FIRED] < rules[LEVELS]:
+        move, base = rules[rules[BREAKER] + 4 * session[FIRED] + BREAKER_FALL], rules[CLOSE]
+        session[CALM_LOW] = max(session[CALM_LOW], base * (ONE - move) // ONE)
+        if rules[RISES]:
+            session[CALM_HIGH] = -(-base * (ONE + move) // ONE)
 
 
 @inlined
-def at_limit(rules, session, top):  # type: ignore[no-untyped-def]
-    """Return whether the best bid stands at the upper band or the best ask at the lower one (LULD)."""
-    ask = best_of(top, -1)
-    in_force = rules[BAND] == MEAN_BAND and session[BAND_HIGH] > 0
-    return in_force and (best_of(top, 1) >= session[BAND_HIGH] or 0 < ask <= session[BAND_LOW])
+def seconds_count(rules):  # type: ignore[no-untyped-def]
+    """Return whether something may change from one second to the next: a moving band, or an index."""
+    return rules[BAND] != NO_BAND or rules[INDEX_ROWS] > 0
+
+
+@inlined
+def set_due(rules, session):  # type: ignore[no-untyped-def]
+    """Note when the day has to be carried on next."""
+    due = session[UNTIL]
+    if seconds_count(rules):
+        due = min(due, (session[SECOND] + 1) * SECOND_NS)
+    session[DUE] = due
 
 
 @lean_kernel

@@ -7,27 +7,13 @@ import pytest
 
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
+from difffinance.market import moving_band
 from difffinance.market import supervision as s
 from difffinance.market.enforcement import local_time, supervise, trading_day
 from difffinance.market.engine import Book
 from difffinance.market.rules import get_rulebook
 from difffinance.market.special_quote import next_quote
-
-DAY = "2025-06-02"
-VENUES = {
-    "cn.main": ("0.01", "10"), "cn.star": ("0.01", "10"), "cn.bse": ("0.01", "10"), "us.tier1": ("0.01", "100"),
-    "us.tier2": ("0.01", "0.5"), "hk.mid": ("0.001", "7.77"), "hk.futures": ("1", "25000"), "jp": ("1", "2990"),
-}  # fmt: skip
-
-
-def market(rulebook, **fields):
-    tick, close = VENUES[rulebook]
-    fields = {"tick_size": float(tick), "start_price": float(close), "session_seconds": 14400} | fields
-    return MarketConfig(rulebook=rulebook, date=DAY, **fields)
-
-
-def rules_of(rulebook, **fields):
-    return supervise(market(rulebook, **fields))["rules"], get_rulebook(rulebook, DAY)
+from tests.market.venues import DAY, VENUES, market, rules_of
 
 
 @pytest.mark.parametrize("rulebook", VENUES)
@@ -49,66 +35,6 @@ def test_sizes_and_prices_are_judged_alike(rulebook):
     assert all(answers) == (book.lots.step == book.lots.least == 1)
 
 
-@pytest.mark.parametrize("rulebook", VENUES)
-def test_fees_are_the_same_to_the_cent(rulebook):
-    rules, book = rules_of(rulebook, fee_bps=2.5)
-    rng, tick = np.random.default_rng(1), Decimal(VENUES[rulebook][0])
-    for value in rng.integers(1, 10**9, 200).tolist():
-        for side in (1, -1):
-            fees = book.fees(side, value * tick, 1, "0.00025")
-            assert s.fee_cents(rules, side, value) == fees.total * 100
-    assert s.fee_cents(rules, 1, 0) == 0
-
-
-@pytest.mark.parametrize("close", ["0.12", "0.5", "0.75", "3.00", "3.01", "250"])
-@pytest.mark.parametrize("rulebook", ["us.tier1", "us.tier2"])
-def test_bands_around_a_mean_are_the_same(rulebook, close):
-    rules, book = rules_of(rulebook, start_price=float(close), session_seconds=23400)
-    rng, day = np.random.default_rng(2), trading_day(book)
-    for _ in range(100):
-        count, second = int(rng.integers(1, 50)), int(rng.integers(0, 23400))
-        total = int(count * float(close) * 100 * rng.uniform(0.8, 1.2)) + 1
-        mean = Decimal(total) / count / 100
-        lower, upper = book.price_band(mean, time=local_time(day, second), previous_close=close)
-        low, high = s.mean_band(rules, total, count, s.band_factor(rules, second))
-        assert (low, high) == (lower * 100, upper * 100)
-
-
-def test_bands_stand_around_the_last_mean_all_day():
-    """Through the doubled widths of the open and the close, and through a reopening, which takes the bands away."""
-    held = supervise(MarketConfig(rulebook="us.tier1", date="2019-07-01", session_seconds=23_400, start_price=50.0))
-    rules, session = held["rules"], held["session"]
-    session[s.PHASE], session[s.UNTIL] = s.OPEN, s.FOREVER
-    rng, fills, price, widths = np.random.default_rng(3), np.zeros(1, Book().fills_buffer.dtype), 5000, set()
-    for second in range(1, 23_400):
-        if second == 9000:
-            session[s.BAND_LOW] = session[s.BAND_HIGH] = 0
-        price = max(price + int(rng.integers(-6, 7)), 4000)
-        fills["price"] = price
-        s.note_trades(rules, session, fills, 0, 1)
-        s.next_second(rules, session)
-        factor = s.band_factor(rules, second)
-        expected = s.mean_band(rules, session[s.MEAN_SUM], session[s.MEAN_COUNT], factor) if factor else (0, 0)
-        assert (session[s.BAND_LOW], session[s.BAND_HIGH]) == expected, second
-        widths.add(int(factor))
-    assert {1, 2} <= widths and session[s.MEAN_SET] > 1000
-
-
-@pytest.mark.parametrize(
-    ("rulebook", "windows"),
-    [
-        ("us.tier1", [[0, 21900, 1], [21900, 23400, 2]]),
-        ("us.tier2", [[0, 21900, 1], [21900, 23400, 2]]),  # a close of 0.50: doubled too
-        ("hk.futures", [[0, 900, 0], [900, 9900, 1], [9900, 10800, 0], [10800, 21300, 1], [21300, 22500, 0]]),
-        ("hk.mid", [[0, 900, 0], [900, 9000, 1], [9000, 9900, 0], [9900, 18600, 1], [18600, 20400, 0]]),
-    ],
-)
-def test_when_moving_bands_are_in_force(rulebook, windows):
-    rules, _ = rules_of(rulebook)
-    rows = rules[rules[s.WINDOWS] : rules[s.WINDOWS] + 3 * rules[s.WINDOW_ROWS]].reshape(-1, 3)
-    assert rows.tolist() == windows
-
-
 def test_special_quotes_are_the_same():
     rules, book = rules_of("jp")
     tables, rng = Book(low=2000, high=4000).tables, np.random.default_rng(5)
@@ -126,15 +52,8 @@ def test_half_cents_where_the_average_spread_is_narrow():
     for spread, step in ((0.015, 1), (0.0151, 2), (None, 2)):
         rules = supervise(MarketConfig(rulebook="us.tier1", average_quoted_spread=spread, **fields))["rules"]
         assert s.tick_at(rules, 2000) == step
-    low, high = s.mean_band(rules, 2003, 1, 1)  # a mean of 10.015: bands 9.51 and 10.52, in half cents
+    low, high = moving_band.mean_band(rules, 2003, 1, 1)  # a mean of 10.015: bands 9.51 and 10.52, in half cents
     assert (low, high) == (1902, 2104)
-
-
-@pytest.mark.parametrize(("price", "quantity", "fee"), [(200, 300, 0.3), (100, 1000, 0.5), (199, 1000, 0.995)])
-def test_access_fees_never_exceed_the_cap_of_the_price(price, quantity, fee):
-    fields = {"tick_size": 0.005, "start_price": 10.0, "session_seconds": 23400, "date": "2026-11-02"}
-    rules = supervise(MarketConfig(rulebook="us.tier1", access_fee=0.001, **fields))["rules"]
-    assert s.access_fee(rules, price, quantity) == pytest.approx(fee)
 
 
 @pytest.mark.parametrize("fired", [0, 1, 2])
