@@ -79,6 +79,7 @@ def test_money_and_shares_are_those_of_the_fills():
     np.testing.assert_array_equal(floor.inventory - fresh.inventory, held)
     np.testing.assert_array_equal(floor.tally[:, PASSIVE], passive)
     np.testing.assert_array_equal(floor.tally[:, BOUGHT] - floor.tally[:, SOLD], held)
+    np.testing.assert_array_equal(floor.bought_today, floor.tally[:, BOUGHT])
     np.testing.assert_array_equal(floor.tally[:, SOLD_VALUE] - floor.tally[:, BOUGHT_VALUE], cash)
     assert (floor.counts[TAKEN], floor.counts[TRADED]) == (taken, floor.fills["quantity"][: floor.top[FILLS]].sum())
     resting = np.zeros((3, 2), np.int64)
