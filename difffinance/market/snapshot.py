@@ -9,6 +9,8 @@ import numpy as np
 
 from difffinance.data.store import atomic_file
 from difffinance.errors import DataError, InputError
+from difffinance.market.layout import ASK, BASE, BID, FILLS, HIDDEN_ASK, HIDDEN_BID, WAITING, WIDTH
+from difffinance.market.settlement import EVENTS, NEXT_ID
 
 VERSION = 3
 _GROWING = ("orders", "reserves", "levels", "bits", "fills", "log", "events", "paid_on", "live", "born", "agenda")
@@ -65,6 +67,41 @@ def check_arrays(saved: dict[str, Any], expected: dict[str, Any]) -> None:
             fits = fits and (grows or given.shape == held.shape)
         if not fits:
             raise InputError(f"{name} of the snapshot is not that of this market. Allowed: a snapshot of this version.")
+    if "floor.orders" in saved:
+        _check_book(saved)
+
+
+def _check_book(saved: dict[str, Any]) -> None:
+    """Refuse a book whose counters or links point beyond its arrays: kernels follow them without a look."""
+    orders, levels, top, counts = (saved[f"floor.{name}"] for name in ("orders", "levels", "top", "counts"))
+    used, width, seats = int(counts[NEXT_ID]), levels.shape[1], len(saved["floor.own_count"])
+    live, count, due = saved["flow.live"], int(saved["flow.live_count"][0]), int(saved["flow.due"][0])
+    resting = orders[(orders["quantity"] > 0) & (orders["form"] != WAITING)]
+    ids = max(used, 1)  # what was never written is 0
+    checked = {
+        "the window of prices": top[WIDTH] == width and saved["floor.bits"].shape == (4, width >> 6),
+        "the number of orders": 0 <= used <= len(orders) == len(saved["floor.reserves"]),
+        "the number of fills": 0 <= top[FILLS] <= len(saved["floor.fills"]),
+        "the number of messages": 0 <= counts[EVENTS] <= len(saved["floor.events"]),
+        "the best levels": _inside(top[[BID, ASK, HIDDEN_BID, HIDDEN_ASK]], -1, width),
+        "a queue of orders": all(_inside(orders[name], -1, ids - 1) for name in ("next", "previous"))
+        and all(_inside(levels[name], -1, ids - 1) for name in ("first", "last")),
+        "an order's owner": _inside(orders["owner"], 0, seats),
+        "an order's price": _inside(resting["price"] - top[BASE], 0, width - 1),
+        "a seat's list of orders": _inside(saved["floor.own_orders"], 0, ids - 1)
+        and _inside(saved["floor.own_count"], 0, saved["floor.own_orders"].shape[1]),
+        "the background's list of orders": 0 <= count <= len(live) and _inside(live[:count], 0, ids - 1),
+        "the background's agenda": 0 <= due <= len(saved["flow.agenda"])
+        and _inside(saved["flow.agenda"]["order"][:due], -1, ids - 1),
+        "the order of arrival": _inside(saved["market.turn"], 0, seats - 1),
+    }
+    for name, good in checked.items():
+        if not good:
+            raise InputError(f"{name} of the snapshot points beyond its arrays. Allowed: a snapshot as it was saved.")
+
+
+def _inside(values: Any, least: int, most: int) -> bool:
+    return bool(values.size == 0 or (values.min() >= least and values.max() <= most))
 
 
 def load_snapshot(path: Path) -> dict[str, Any]:

@@ -99,3 +99,37 @@ def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
         load_snapshot(tmp_path / "other.npz")
     with pytest.raises(InputError, match="does not exist"):
         load_snapshot(tmp_path / "none.npz")
+
+
+def _short(arrays, name):
+    arrays[name] = arrays[name][:8]
+
+
+def _far(arrays, name, field):
+    arrays[name][field].flat[0] = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda a: _short(a, "floor.orders"), "number of orders"),
+        (lambda a: _short(a, "floor.events"), "number of messages"),
+        (lambda a: _short(a, "flow.live"), "background's list"),
+        (lambda a: _far(a, "floor.orders", "next"), "queue"),
+        (lambda a: _far(a, "floor.levels", "first"), "queue"),
+        (lambda a: _far(a, "floor.orders", "owner"), "owner"),
+        (lambda a: a["floor.orders"]["price"].__setitem__(a["floor.orders"]["quantity"] > 0, 1 << 40), "price"),
+        (lambda a: a["floor.top"].__setitem__(0, 1 << 20), "best levels"),
+        (lambda a: a["market.turn"].__setitem__(0, 3), "order of arrival"),
+        (lambda a: a["floor.own_count"].__setitem__(0, 1 << 20), "seat's list"),
+    ],
+)
+def test_a_snapshot_that_points_beyond_its_arrays_is_refused(damage, named):
+    env = make()
+    env.reset()
+    for _ in range(3):
+        env.step(np.zeros((3, 10)))
+    snapshot = env.snapshot()
+    damage(snapshot["arrays"])
+    with pytest.raises(InputError, match=named):
+        make().restore(snapshot)
