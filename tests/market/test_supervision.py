@@ -134,3 +134,11 @@ def test_an_access_fee_above_the_cap_is_refused(fee, date):
         supervise(MarketConfig(rulebook="us.tier1", access_fee=1e-8, **fields))
     with pytest.raises(ValueError, match="belongs to mode 'book' and rulebooks"):
         MarketConfig(rulebook="jp", access_fee=0.001)
+
+
+def test_a_trade_that_halts_or_restricts_short_sales_is_no_calm_one():
+    tables = supervise(market("us.tier1"))  # 7, 13 and 20% halt, 10% restricts; the close is 10,000 ticks
+    for fired, restricted, lowest in ((0, 0, 9300), (1, 0, 9000), (1, 1, 8700), (2, 0, 9000), (3, 1, 0)):
+        tables["session"][[s.FIRED, s.RESTRICTED]] = fired, restricted
+        s.set_calm.py_func(tables["rules"], tables["session"])
+        assert tables["session"][s.CALM_LOW] == lowest
