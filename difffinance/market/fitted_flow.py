@@ -4,26 +4,21 @@
   children; a child's kind, side (that of its parent's book side or the other) and exponential delay are drawn from
   fitted shares. Simulated by its branching: children wait on an agenda.
 - An order that is due, spontaneous or a child, comes with a chance that depends on the book of that moment: limit
-  orders by the spread, market orders by the spread and the gap behind the queue that they meet. Takers wait for a
-  quote that stands out, which keeps bursts of market orders from walking the book: the first of them moves the price
-  most.
-- A limit order's place relative to touch and spread depends on the spread, its size on the place. A child of a
-  cancellation on its own side is a re-quote: with fitted chances it keeps near the old price, or goes to the touch
-  where that is a little better, and keeps the old size.
-- Each order has a life, drawn from a heavy-tailed distribution that depends on where it was placed and on its size.
-  Besides, the process cancels orders near the touch, with chances that depend on both and on age: waves take young
-  orders, and those that have stood for a minute stay.
+  orders by the spread, market orders by the spread and the gap behind the queue that they meet: takers wait for a
+  quote that stands out, and bursts of them do not walk the book.
+- A limit order's place depends on the spread, its size on the place. A child of a cancellation on its own side is a
+  re-quote: with fitted chances it keeps near the old price, or goes to the touch nearby, and keeps the old size.
+- Each order has a life, drawn from a heavy-tailed distribution by its place and size. Besides, the process cancels
+  orders near the touch, by place, size and age: waves take young orders.
 - Market orders take the best queue, less or more with chances that depend on its size. One that leaves some of it has
   other children than one that takes it all: others come for the rest.
-- What seats do excites limit orders and cancellations like any other event. It does not excite market orders: signs
-  follow signs because orders are split, not because trades cause trades.
+- What seats do excites limit orders and cancellations, not market orders: signs follow signs because orders are split.
 - The fit describes all orders of a day, and seats are a part of it. Seats that cancel quotes and quote anew tell the
   market nothing: of their new orders and cancellations of a side, only those that more than replace each other excite
   the flow. Their market orders do as long as they do not come faster, for long, than all those of the fitted day.
 - The value is a geometric Brownian motion that also learns from market orders. One of the background moves it for good
   by what was unexpected in its sign, given the signs before it (`calibration.value_learning`) and the gap between value
-  and mid, whose orders tell the value nothing new. One of a seat is worth as much when it arrives, and that fades,
-  because nothing comes after it (`seat_lessons`).
+  and mid. One of a seat is worth as much when it arrives, and that fades (`seat_lessons`).
 - The sides of spontaneous events, of limit orders inside the spread and of waves of cancellations lean to the value,
   which moves the quotes after an order and brings back those that only walked the book.
 """
