@@ -353,10 +353,11 @@ def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
             live[k], flow.born[k] = live[flow.live_count[0]], flow.born[flow.live_count[0]]
             continue
         behind = marks[LAST_BID] - order.price if side > 0 else order.price - marks[LAST_ASK]
+        if order.side != side or behind > tables.window[0]:
+            continue
         where = 0 if behind < 1.0 else 1 + bucket(tables.life_edges, behind)
         age = bucket(tables.pick_ages, flow.clock[NOW] - flow.born[k])
-        picked = tables.picked[where, bucket(tables.life_sizes, order.quantity), age]
-        if order.side == side and behind <= tables.window[0] and rng.random() < picked:
+        if rng.random() < tables.picked[where, bucket(tables.life_sizes, order.quantity), age]:
             remove(floor, flow, rng, ts, live[k])
             return
 
