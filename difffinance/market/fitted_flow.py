@@ -386,16 +386,5 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
     if floor.top[FILLS] > fills:  # not where a halt or a band kept it from trading
         learn(flow, -side, pulled)
         forget(flow.clock)
-    spawn(
-        flow.agenda,
-        flow.due,
-        flow.tables,
-        flow.clock[NOW],
-        rng,
-        TAKE if quantity >= queue else PARTIAL,
-        side,
-        order,
-        best + floor.top[BASE],
-        quantity,
-        False,
-    )
+    kind, price = TAKE if quantity >= queue else PARTIAL, best + floor.top[BASE]
+    spawn(flow.agenda, flow.due, flow.tables, flow.clock[NOW], rng, kind, side, order, price, quantity, False)

@@ -35,7 +35,7 @@ _EXPONENTS = np.linspace(-1.0, 3.0, 4001)  # far outside anything measured
 
 @dataclass(frozen=True)
 class MetaorderStudy:
-    """Impact by size with the fitted law; `ci` holds 95% intervals from resampled replications.
+    """Impact by size with the fitted law; `ci` holds 95% intervals from resampled replications and days.
 
     `table` has one row per size: size (fraction of daily volume, as traded), steps, peak and its standard error (at
     the end of the order, daily sigmas), after_1 and after_2 (one and two durations after the end) with theirs.
@@ -66,7 +66,7 @@ def measure_metaorders(
     sizes: Sequence[float] = SIZES,
     participation: float = 0.3,
     replications: int = 100,
-    volatility_days: int = 50,
+    volatility_days: int = 200,
     seed: int = 7,
     progress: Progress = no_progress,
 ) -> MetaorderStudy:
@@ -83,7 +83,8 @@ def measure_metaorders(
     days = round(market.session_seconds / market.step_seconds)
     _check(market, sizes, participation, replications, volatility_days, days)
     first, *streams = np.random.SeedSequence(seed).spawn(1 + len(sizes))
-    sigma, volume = _daily(market, days, volatility_days, first)
+    returns, volume = _daily(market, days, volatility_days, first)
+    sigma = _root_mean_square(returns)
     rows, impacts = [], []
     for i, (size, stream) in enumerate(zip(sizes, streams, strict=True)):
         progress("metaorders", i, len(sizes))
@@ -95,10 +96,11 @@ def measure_metaorders(
     table = pl.DataFrame(rows)
     estimate = _estimate(table["size"].to_numpy(), impacts)
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(len(sizes) + 2)[-1])
-    draws = np.array([
-        list(_estimate(table["size"].to_numpy(), [x[rng.integers(0, len(x), len(x))] for x in impacts]).values())
-        for _ in range(_BOOTSTRAP)
-    ])  # fmt: skip
+    draws = []
+    for _ in range(_BOOTSTRAP):
+        again = sigma / _root_mean_square(returns[rng.integers(0, len(returns), len(returns))])
+        resampled = [x[rng.integers(0, len(x), len(x))] * again for x in impacts]
+        draws.append(list(_estimate(table["size"].to_numpy(), resampled).values()))
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     ci = {name: (float(low[k]), float(high[k])) for k, name in enumerate(estimate)}
     return MetaorderStudy(table, **estimate, ci=ci, participation=participation, daily_volatility=sigma,
@@ -146,8 +148,12 @@ def _market(market: MarketConfig, steps: int) -> MarketEnvironment:
     return MarketEnvironment(1, market, kinds=["twap"], num_steps=steps, agents=AgentsConfig(capital=_CAPITAL))
 
 
-def _daily(market: MarketConfig, days: int, sessions: int, sequence: np.random.SeedSequence) -> tuple[float, float]:
-    """Return the standard deviation of the log return of a session without orders, and its mean volume in units."""
+def _root_mean_square(returns: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(returns))))
+
+
+def _daily(market: MarketConfig, days: int, sessions: int, sequence: np.random.SeedSequence) -> tuple[Array, float]:
+    """Return the log returns of sessions without orders, and the mean volume of one in units."""
     env = _market(market, days)
     returns = []
     for child in sequence.spawn(sessions):
@@ -157,7 +163,7 @@ def _daily(market: MarketConfig, days: int, sessions: int, sequence: np.random.S
         for _ in range(days):
             env.session.advance()
         returns.append(np.log(env.venue.floor.marks[MID]) - first)
-    return float(np.sqrt(np.mean(np.square(returns)))), float(env.session.scale.volume * days * market.lot_size)
+    return np.array(returns), float(env.session.scale.volume * days * market.lot_size)
 
 
 def _replicate(

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--model", default="zero_intelligence")
     parser.add_argument("--replications", type=int, default=40)
     parser.add_argument("--participation", type=float, default=0.3)
-    parser.add_argument("--days", type=int, default=50, help="days without orders, for the daily volatility")
+    parser.add_argument("--days", type=int, default=200, help="days without orders, for the daily volatility")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()

@@ -49,7 +49,7 @@ def test_a_planted_law_is_found_again():
 @pytest.mark.slow
 def test_the_default_market_has_the_metaorders_of_real_ones():
     """Four sizes, so that the exponent is known to .04; `tests/benchmarks/table_metaorders.py` has the whole table."""
-    study = measure_metaorders(sizes=(0.003, 0.01, 0.03, 0.1), replications=60, volatility_days=20)
+    study = measure_metaorders(sizes=(0.003, 0.01, 0.03, 0.1), replications=60, volatility_days=200)
     assert all(low - 0.05 <= getattr(study, name) <= high + 0.05 for name, (low, high) in AIMS.items()), study
     # What seats teach is what makes it so.
     untaught = MarketConfig(flow=FlowConfig(worth=0.0))
@@ -60,7 +60,7 @@ def test_the_default_market_has_the_metaorders_of_real_ones():
 @pytest.mark.slow
 def test_so_has_the_queue_reactive_one():
     market = MarketConfig(flow_model="queue_reactive", start_price=572.0)
-    study = measure_metaorders(market, sizes=(0.003, 0.01, 0.03, 0.1), replications=30, volatility_days=20)
+    study = measure_metaorders(market, sizes=(0.003, 0.01, 0.03, 0.1), replications=30, volatility_days=200)
     assert all(low - 0.05 <= getattr(study, name) <= high + 0.05 for name, (low, high) in AIMS.items()), study
 
 
