@@ -1,8 +1,10 @@
 """Turns a rulebook into what the kernels of `supervision` read: whole ticks, lots, nanoseconds and hundredths."""
 
 import datetime as dt
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -97,7 +99,7 @@ def episode_seconds(config: MarketConfig) -> float:
     return float(day[-1][1]) if config.session_seconds == closing_time(day) else config.session_seconds
 
 
-def local_time(day: list[tuple[int, int, int, str]], second: int) -> dt.time:
+def local_time(day: Sequence[tuple[int, int, int, str]], second: int) -> dt.time:
     """Return the venue's time of the day at a trading second."""
     start, _, clock, _ = next((part for part in day if part[0] <= second < part[1]), day[-1])
     clock += second - start
@@ -137,7 +139,7 @@ def supervise(config: MarketConfig) -> dict[str, Array]:
     session[s.RESTRICTED] = bool(rulebook.short_fall) and config.short_sales_restricted
     tables = [
         (s.TICKS, None, tick_steps(rulebook.tick_table(_spread(config)), tick, rulebook.name)),
-        (s.WINDOWS, s.WINDOW_ROWS, band_windows(rulebook, day, exact(config.start_price))),
+        (s.WINDOWS, s.WINDOW_ROWS, band_windows(rulebook, tuple(day), exact(config.start_price))),
         (s.BREAKER, s.LEVELS, _breaker(rulebook, day)),
         (s.INDEX, s.INDEX_ROWS, _index_path(config)),
         (s.LISTING, s.LISTING_LEVELS, _listing(rules, config, rulebook)),
@@ -272,8 +274,12 @@ def _set_access_fee(rules: Array, config: MarketConfig, rulebook: Rulebook) -> N
         rules[s.ACCESS_BELOW] = int(-(-cap.below // exact(config.tick_size)))
 
 
-def band_windows(rulebook: Rulebook, day: list[tuple[int, int, int, str]], close: Decimal) -> Array:
-    """Return when a moving band is in force: rows of first second, second after the last, factor of its width."""
+@lru_cache(maxsize=32)
+def band_windows(rulebook: Rulebook, day: tuple[tuple[int, int, int, str], ...], close: Decimal) -> Array:
+    """Return when a moving band is in force: rows of first second, second after the last, factor of its width.
+
+    A day asks the rulebook once a minute, as long as an episode takes: markets of one rulebook share the answer.
+    """
     band = rulebook.band
     rows: list[list[int]] = []
     if not isinstance(band, AveragePriceBand | TradeBand):
@@ -287,7 +293,9 @@ def band_windows(rulebook: Rulebook, day: list[tuple[int, int, int, str]], close
             rows[-1][1] = second + 60
         else:
             rows.append([second, second + 60, factor])
-    return np.array(rows, np.int64)
+    windows = np.array(rows, np.int64)
+    windows.flags.writeable = False
+    return windows
 
 
 def _breaker(rulebook: Rulebook, day: list[tuple[int, int, int, str]]) -> Array:
