@@ -122,19 +122,16 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
             refused[code] += 1
             continue
         index, left, row = price - base, quantity, row_of_side(side)
-        if (ask <= index) if side > 0 else (bid >= index):
-            best = ask if side > 0 else bid
+        best = ask if side > 0 else bid
+        if side * (index - best) >= 0:  # an empty side is beyond every limit
             first = best
-            while left > 0 and ((best <= index) if side > 0 else (best >= index)):
+            while left > 0 and side * (index - best) >= 0:
                 left, count, gone, best = take_level(
                     orders, fills, levels[_u((1 - row) * width + best)], ask_bits if side > 0 else bid_bits, side, best,
                     width, left, count, order_id,
                 )  # fmt: skip
                 live -= gone
-            if side > 0:
-                ask = best
-            else:
-                bid = best
+            ask, bid = best if side > 0 else ask, bid if side > 0 else best
             if recording is not None:
                 change_best(book, recording, 1 - row, first, best)
             # The next maker is asked for while other messages come.
@@ -156,10 +153,7 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
         live += 1
         level = levels[_u(row * width + index)]
         if level.quantity == 0:
-            if side > 0:
-                bid = max(bid, index)
-            else:
-                ask = min(ask, index)
+            bid, ask = max(bid, index) if side > 0 else bid, ask if side > 0 else min(ask, index)
         queue_up(orders, level, bits, _u(row * words + (index >> 6)), index, order_id, left)
         if recording is not None:
             change_level(book, recording, row, price, level.quantity)
