@@ -102,16 +102,13 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
                 else:
                     ask = next_up(ask_bits, index, width) if index == ask else ask
             continue
-        side, price = np.int64(sides[i]), prices[i]
-        if kind != LIMIT:
-            if kind != MARKET:
-                break
-            price = base + width - 1 if side > 0 else base
-        if order_id < 0 or order_id > known or count + live > len(fills):
+        if kind > MARKET or order_id < 0 or order_id > known or count + live > len(fills):
             break
+        side, rests = np.int64(sides[i]), kind == LIMIT
+        price = prices[i] if rests else (base + width - 1 if side > 0 else base)
         order = orders[_u(order_id)]
         newest = max(newest, order_id)
-        inside = kind == MARKET or (price >= low and price <= high)
+        inside = (price >= low) & (price <= high) | (not rests)
         if not inside or _u(quantity - 1) >= _MOST or side * side != 1 or order.side != 0:  # 0 - 1 is the largest
             code = check_order(orders, top, order_id, side, quantity)
             if code == reasons.OK:
@@ -140,14 +137,11 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
         order.side, order.owner = side, owners[i]
         done[i] = quantity - left
         codes[i] = 0
-        if kind == MARKET:
-            order.price = 0
-            if left > 0:
-                codes[i] = reasons.NO_LIQUIDITY
-                refused[reasons.NO_LIQUIDITY] += 1
-            continue
-        order.price, order.quantity = price, left
-        lowest, highest = min(lowest, price), max(highest, price)
+        if left > 0 and not rests:
+            codes[i], left = reasons.NO_LIQUIDITY, 0
+            refused[reasons.NO_LIQUIDITY] += 1
+        order.price, order.quantity = price if rests else 0, left
+        lowest, highest = min(lowest, price) if rests else lowest, max(highest, price) if rests else highest
         if left == 0:
             continue
         live += 1
