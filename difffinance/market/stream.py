@@ -38,7 +38,6 @@ from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, tak
 
 _ONE = np.uint64(1)
 _u = np.uint64  # an index without a sign needs no look at the end of its array
-_ZERO = np.uint64(0)
 _MOST = np.uint64(MAX_LOTS)
 _AHEAD = 12  # messages: the time that an order takes to come from memory
 
@@ -55,6 +54,9 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
 
     `recording` is None or a `Recording`: after each message its row is what `read_depth` would give. Numba leaves all
     of that out for None.
+
+    Sides and kinds come in no order that a processor could foretell: what depends on them is chosen, not branched to,
+    wherever that is a number. A market order is a limit order at the end of the window that rests nothing.
     """
     top, orders, fills = book.top, book.orders, book.fills
     kinds, sides, ids, prices, quantities, owners = (

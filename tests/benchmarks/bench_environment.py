@@ -147,7 +147,7 @@ def main() -> None:
     for name, market in MARKETS.items():
         rounds = 3 if market.flow_model == "fitted" else 7
         run = (
-            seconds(lambda m=market: simulate_batch(TWENTY, market=m, episodes=10, num_steps=1000, seed=1), rounds) / 10
+            seconds(lambda m=market: simulate_batch(TWENTY, market=m, episodes=50, num_steps=1000, seed=1), rounds) / 50
         )
         background, own, trades = messages(market)
         print(f"batch, {name}: {run * 1e3:.1f} ms per episode of 1000 steps, {reference * 1000 / run:.0f} x step API")
