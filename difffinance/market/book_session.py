@@ -10,11 +10,13 @@ from difffinance.market import steps
 from difffinance.market.flow import LOG_VALUE, NOW, activity
 from difffinance.market.handles import Handle
 from difffinance.market.layout import FILLS
-from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, OPPONENTS, STATE
+from difffinance.market.observation import ACTION, CONSTRAINTS, KINDS, NO_LIMIT, OPPONENTS, STATE
 from difffinance.market.rules import session_rules
+from difffinance.market.saved_venue import check_venue, load_venue, save_venue
 from difffinance.market.scale import measure_flow, warm_up_seconds
 from difffinance.market.session import Public, Seating
 from difffinance.market.settlement import EVENTS, LAST_ASK, LAST_BID, MID
+from difffinance.market.snapshot import inside, refuse_unless
 from difffinance.market.steps import Market
 from difffinance.market.supervision import PHASE, PHASES, QUOTE, SPECIAL_QUOTE
 from difffinance.market.venue import Venue
@@ -27,6 +29,11 @@ _SIGNALS = {"none": steps.NO_SIGNAL, "public": steps.PUBLIC_SIGNAL, "private": s
 _ROOM = 1024  # messages that room is made for at a time
 # What a step leaves in a `Market` for later ones, besides the floor, the flow, the history and the views.
 _SCRATCH = ("progress", "scale", "signals", "estimate", "rewards", "sent", "sent_valid", "sent_at", "turn")
+# What a step leaves in a `Market` and its views for a snapshot; the rest are constants and what a step begins with.
+_DECISIONS = ("scale", "signals", "estimate", "rewards", "actions", "valid", "sent", "sent_valid", "sent_at")
+_SEEN = ("state", "opponents", "constraints", "depth", "wealth")
+_GENERATORS = ("rng_flow", "rng_signal", "rng_turn")
+_FAR = 1e17  # no number of a market is larger
 _LARGEST_ACCOUNT = 1e15  # ticks times lots: far inside 64 bits, where accounts are counted
 
 
@@ -65,7 +72,8 @@ class BookSession:
         lots = self.instrument.to_lots(agents.inventory)
         self.venue = Venue(self.config, self.rules, np.full(n, agents.capital), np.full(n, lots, np.int64))
         self.venue.make_room(_ROOM)
-        self._hold(self._market([np.random.default_rng(stream) for stream in streams]))
+        self.market = self._market([np.random.default_rng(stream) for stream in streams])
+        self.handle = Handle(self.market)
 
     def _restart(self, streams: list[np.random.SeedSequence]) -> None:
         """Go back to before the episode in the same arrays: new ones would cost more than the first 100 steps."""
@@ -76,8 +84,8 @@ class BookSession:
         for part in (market.history, market.tables):
             for array in part:
                 array[:] = 0
-        for rng, stream in zip((market.rng_flow, market.rng_signal, market.rng_turn), streams, strict=True):
-            rng.bit_generator.state = np.random.PCG64(stream).state
+        for name, stream in zip(_GENERATORS, streams, strict=True):
+            getattr(market, name).bit_generator.state = np.random.PCG64(stream).state
 
     def advance(self) -> None:
         """Carry out one step."""
@@ -87,13 +95,6 @@ class BookSession:
     def make_room(self) -> None:
         """Grow the arrays by what the next step could need."""
         self.venue.make_room(max(_ROOM, int(self.venue.floor.own_count.sum()) + 6 * len(self.valid)))
-
-    def _hold(self, market: Market) -> None:
-        self.market = market
-        if hasattr(self, "handle"):
-            self.handle.bind(market)
-        else:
-            self.handle = Handle(market)
 
     def _market(self, generators: list[np.random.Generator]) -> Market:
         n, config, scale, kinds = len(self.seating.kinds), self.config, self.scale, self.seating.kinds
@@ -190,42 +191,38 @@ class BookSession:
 
     def save(self) -> dict[str, Any]:
         """Return arrays and states of generators by name, as they are now (copies)."""
-        saved: dict[str, Any] = {}
-        for name, part in self._parts().items():
-            for field, held in part._asdict().items():
-                if isinstance(held, np.ndarray):
-                    saved[f"{name}.{field}"] = held.copy()
-                elif isinstance(held, np.random.Generator):
-                    saved[f"{name}.{field}"] = held.bit_generator.state
-        return saved
+        saved: dict[str, Any] = {name: array.copy() for name, array in self._arrays().items()}
+        saved |= {name: getattr(self.market, name).bit_generator.state for name in _GENERATORS}
+        return saved | save_venue(self.venue) | {"market.step": self.market.progress[[steps.STEP]]}
+
+    def check(self, saved: dict[str, Any]) -> None:
+        """Refuse what `save` cannot have returned."""
+        step = int(saved["market.step"][0])
+        refuse_unless(0 <= step <= self.seating.num_steps, "the number of steps")
+        for name, array in self._arrays().items():
+            if array.dtype.kind == "f" and not name.startswith("tables."):
+                most = NO_LIMIT if name in ("market.actions", "market.sent") else _FAR
+                refuse_unless(inside(saved[name], -most, most), name)
+        refuse_unless(saved["history.last_mid"][0] > 0, "the last mid")
+        check_venue(self.venue, saved, step * self.config.step_seconds)
 
     def load(self, saved: dict[str, Any]) -> None:
         """Go back to what `save` returned."""
-        venue, parts = self.venue, {}
-        for name, part in self._parts().items():
-            held = {field: saved[f"{name}.{field}"] for field in part._fields if f"{name}.{field}" in saved}
-            for field, state in held.items():
-                if isinstance(state, dict):
-                    held[field] = _generator(state)
-                else:
-                    held[field] = state.copy()
-            parts[name] = part._replace(**held)
-        venue.adopt(parts["floor"], parts["flow"])
-        self._hold(parts["market"]._replace(history=parts["history"], tables=parts["tables"]))
-        self.actions, self.valid = self.market.actions, self.market.valid
+        load_venue(self.venue, saved)
+        for name, array in self._arrays().items():
+            array[:] = saved[name]
+        for name in _GENERATORS:
+            getattr(self.market, name).bit_generator.state = saved[name]
+        self.market.progress[:] = 0
+        self.market.progress[steps.STEP] = saved["market.step"][0]
 
-    def _parts(self) -> dict[str, Any]:
+    def _arrays(self) -> dict[str, Array]:
         market = self.market
-        return {
-            "market": market, "floor": self.venue.floor, "flow": self.venue.flow,
-            "history": market.history, "tables": market.tables,
+        parts = {
+            "market": (market, _DECISIONS), "history": (market.history, History._fields),
+            "tables": (market.tables, _SEEN),
         }  # fmt: skip
-
-
-def _generator(state: dict[str, Any]) -> np.random.Generator:
-    generator = np.random.Generator(np.random.PCG64())
-    generator.bit_generator.state = state
-    return generator
+        return {f"{part}.{name}": getattr(held, name) for part, (held, names) in parts.items() for name in names}
 
 
 def _check_accounts(config: MarketConfig, seating: Seating) -> None:

@@ -14,7 +14,7 @@ from difffinance.market.enforcement import episode_seconds, with_trading_day
 from difffinance.market.observation import ACTION, MOST_SEATS, NO_LIMIT, mixed_kinds
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
-from difffinance.market.snapshot import check_arrays, check_same_market, check_snapshot
+from difffinance.market.snapshot import check_arrays, check_same_market, check_snapshot, fits_numbers, refuse_unless
 from difffinance.market.utility import Utility
 from difffinance.participants import counted_kinds
 from difffinance.records import Array, CostLaw, MarketState, Step
@@ -164,12 +164,14 @@ class MarketEnvironment:
         check_same_market(state["fits"], self._fits())
         if not self.started:
             self.reset(seed=0)
-        saved = snapshot["arrays"] | state["generators"]
+        saved, rewards = snapshot["arrays"] | state["generators"], state.get("rewards", [])
         check_arrays(saved, self.session.save())
+        self.session.check(saved)
+        refuse_unless(fits_numbers(rewards, [running.save() for running in self._running]), "a seat's rewards")
         self.session.load(saved)
         self._seeds, self.refusals = np.random.SeedSequence(**state["seeds"]), dict(state["refusals"])
-        for running, saved in zip(self._running, state.get("rewards", ()), strict=True):
-            running.load(saved)
+        for running, numbers in zip(self._running, rewards, strict=True):
+            running.load(numbers)
         return self.state()
 
     def _fits(self) -> dict[str, Any]:

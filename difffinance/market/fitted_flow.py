@@ -51,8 +51,8 @@ from difffinance.market.flow_state import (
     pick,
     push,
 )
-from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, WIDTH, next_down, next_up
-from difffinance.market.matching import CANCEL, LIMIT, MARKET
+from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, PHASE, WIDTH, next_down, next_up
+from difffinance.market.matching import CANCEL, CONTINUOUS, LIMIT, MARKET
 from difffinance.market.seat_lessons import forget, hear_seats
 from difffinance.market.settlement import EVENTS, LAST_ASK, LAST_BID, MID, roomy
 
@@ -170,8 +170,13 @@ def learn(flow, sign, pulled):  # type: ignore[no-untyped-def]
 
 @inlined
 def ease(floor, tables, kind, side):  # type: ignore[no-untyped-def]
-    """Return the chance that an event that is due happens as the book stands."""
+    """Return the chance that an event that is due happens as the book stands.
+
+    In a call auction quotes cross and no queue is taken: the chance is what it is on average, else bursts never end.
+    """
     marks, top = floor.marks, floor.top
+    if top[PHASE] != CONTINUOUS:
+        return tables.met[kind]
     spread = marks[LAST_ASK] - marks[LAST_BID]
     if kind == ADD:
         return tables.add_factor[bucket(tables.spread_edges, spread)]

@@ -19,6 +19,7 @@ from difffinance.market.law_views import Accounts
 from difffinance.market.observation import ACTION, ACTION_INDEX, CONSTRAINTS, KINDS, OPPONENTS, STATE
 from difffinance.market.rules import session_rules
 from difffinance.market.session import Public, Seating
+from difffinance.market.snapshot import inside, refuse_unless
 from difffinance.market.transient import Kernel, TransientLaw
 from difffinance.market.views import Tables, pools
 from difffinance.participants import PARTICIPANTS
@@ -227,6 +228,15 @@ class LawSession:
         saved["rewards"], saved["refused"] = self.rewards.copy(), self.refused.copy()
         saved["actions"], saved["valid"] = self.actions.copy(), self.valid.copy()
         return saved | {name: getattr(self, name).bit_generator.state for name in ("rng_price", "rng_noise")}
+
+    def check(self, saved: dict[str, Any]) -> None:
+        """Refuse what `save` cannot have returned."""
+        done, volume, trades, which = saved["numbers"]
+        refuse_unless(inside(done, 0, self.seating.num_steps) and done % 1 == 0, "the number of steps")
+        refuse_unless(inside(which, 0, len(self.laws) - 1) and which % 1 == 0, "the law")
+        refuse_unless(inside(volume, 0, 1e300) and inside(trades, 0, len(self.valid)), "what was traded")
+        for name in (name for name, array in saved.items() if isinstance(array, np.ndarray)):
+            refuse_unless(bool(np.isfinite(saved[name]).all()), name)
 
     def load(self, saved: dict[str, Any]) -> None:
         """Go back to what `save` returned."""

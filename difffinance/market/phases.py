@@ -296,6 +296,13 @@ def reopen(session, marks):  # type: ignore[no-untyped-def]
     session[BAND_LOW] = session[BAND_HIGH] = 0
 
 
+@inlined
+def book_phase(phase):  # type: ignore[no-untyped-def]
+    """Return what the book does in a phase of the venue."""
+    gathers, trades = phase in (REOPENING, CLOSING_AUCTION, SPECIAL_QUOTE), phase <= LIMIT_STATE or phase == FIXED_PRICE
+    return CONTINUOUS if trades else AUCTION if gathers else BOOK_HALTED
+
+
 @lean_kernel
 def enter_phase(floor, ts, phase, until, first):  # type: ignore[no-untyped-def]
     """Begin a phase, let the book respect it, and write it down."""
@@ -303,8 +310,7 @@ def enter_phase(floor, ts, phase, until, first):  # type: ignore[no-untyped-def]
     session[PHASE], session[UNTIL] = phase, until
     set_due(floor.rules, session)
     set_calm(floor.rules, session)
-    gathers, trades = phase in (REOPENING, CLOSING_AUCTION, SPECIAL_QUOTE), phase <= LIMIT_STATE or phase == FIXED_PRICE
-    floor.top[BOOK_PHASE] = CONTINUOUS if trades else AUCTION if gathers else BOOK_HALTED
+    floor.top[BOOK_PHASE] = book_phase(phase)
     event = floor.events[counts[EVENTS]]
     event.ts, event.kind, event.side, event.order_id, event.owner = ts, PHASE_CHANGE, 0, -1, -1
     event.price, event.quantity, event.code, event.done, event.first_fill = 0, 0, phase, 0, first

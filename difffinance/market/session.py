@@ -103,6 +103,9 @@ class Session(Protocol):
     def save(self) -> dict[str, Any]:
         """Return arrays by name, and states of generators (dicts of plain numbers) by name."""
 
+    def check(self, saved: dict[str, Any]) -> None:
+        """Refuse what `save` cannot have returned; names, types and shapes are right."""
+
     def load(self, saved: dict[str, Any]) -> None:
         """Go back to what `save` returned."""
 

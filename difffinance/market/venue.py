@@ -69,8 +69,8 @@ class Venue:
         self.floor = self._floor()
         self.floor_handle, self.flow_handle = Handle(self.floor), Handle(self.flow)
         self.make_room(1)
-        self._start = _copies(self.floor, _SMALL) | _copies(self.flow, ("clock", "parents", "live_count", "p", "due"))
-        self._window, self._agenda = self.book.levels.shape[1], len(self.flow.agenda)
+        self.start = _copies(self.floor, _SMALL) | _copies(self.flow, ("clock", "parents", "live_count", "p", "due"))
+        self._window, self.agenda_room = self.book.levels.shape[1], len(self.flow.agenda)
 
     def restart(self) -> None:
         """Go back to before the first message; arrays keep the room that they have grown to."""
@@ -85,12 +85,13 @@ class Venue:
         else:  # the window decides which prices are taken: that of the start
             book.levels, book.bits = np.zeros((4, self._window), LEVEL), np.zeros((4, self._window >> 6), np.uint64)
         # So does the room of the agenda, where a fitted flow answers many seats.
-        self.flow = self.flow._replace(agenda=self.flow.agenda[: self._agenda])
-        for name, array in self._start.items():
+        self.flow = self.flow._replace(agenda=self.flow.agenda[: self.agenda_room])
+        for name, array in self.start.items():
             getattr(floor if name in floor._fields else self.flow, name)[:] = array
-        self._bind()
+        self.bind()
 
-    def _bind(self) -> None:
+    def bind(self) -> None:
+        """Point the handles to the arrays of now."""
         self.floor = self._floor()
         self.floor_handle.bind(self.floor)
         self.flow_handle.bind(self.flow)
@@ -100,7 +101,7 @@ class Venue:
         return Floor(*book.tables, **self.accounts)
 
     def adopt(self, floor: Floor, flow: Flow) -> None:
-        """Go on with these arrays, those of a market that was saved."""
+        """Go on with these arrays, those of this venue at another time."""
         book = self.book
         book.orders, book.reserves, book.levels, book.bits = floor.orders, floor.reserves, floor.levels, floor.bits
         book.waiting, book.top, book.fills_buffer, book.log_buffer = floor.waiting, floor.top, floor.fills, floor.log
@@ -128,7 +129,7 @@ class Venue:
         low, high = max(mid - 2 * self.reach, 1), mid + 2 * self.reach
         if low < book.top[BASE] or high >= book.top[BASE] + book.top[WIDTH]:
             book.cover(low, high)
-        self._bind()
+        self.bind()
 
     def run_flow(self, rng: np.random.Generator, until: float) -> None:
         """Let the background trade up to `until` seconds after the opening."""

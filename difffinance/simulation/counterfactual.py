@@ -111,6 +111,7 @@ class _Twins:
         self, env: MarketEnvironment, others: list[Agent | None], own: ScriptedAgent | None, seat: int
     ) -> None:
         self.saved, self.seat, self.done = env.session.save(), seat, env.steps_done
+        self.volatility = float(env.venue.flow.p[VALUE_SD])
         self.tick, self.lot = env.config.tick_size, env.config.lot_size
         self.sessions = [BookSession(env.config, env.session.seating) for _ in range(2)]
         for session in self.sessions:
@@ -138,9 +139,9 @@ class _Twins:
                 rng.bit_generator.state = np.random.PCG64(stream).state
             for memory, before in zip(table.memories, kept, strict=True):
                 memory[:] = before
-            volatility, session.venue.flow.p[VALUE_SD] = float(self.saved["flow.p"][VALUE_SD]), 0.0
+            session.venue.flow.p[VALUE_SD] = 0.0
         seconds = float(self.sessions[0].config.step_seconds)
-        moves = np.random.default_rng(value).standard_normal(steps) * volatility * np.sqrt(seconds)
+        moves = np.random.default_rng(value).standard_normal(steps) * self.volatility * np.sqrt(seconds)
         self.moves = moves
         self.fees = float(self.saved["floor.fees"][self.seat])
 

@@ -7,6 +7,7 @@ import pytest
 from difffinance.agents.factory import AgentFactory
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
+from difffinance.market import steps
 from difffinance.market.environment import MarketEnvironment
 from difffinance.market.fitted_flow import AHEAD, TAKE, answer_seats
 from difffinance.market.floor import submit, withdraw
@@ -249,3 +250,20 @@ def test_the_kernel_does_what_its_plain_twin_does(model, plain):
     assert list(zip(*found, strict=True)) == twin.events
     assert len(events) > 500 and {LIMIT, CANCEL, MARKET} == set(found[1])
     assert venue.flow.clock[LOG_VALUE] == pytest.approx(twin.value, abs=1e-12)
+
+
+def test_bursts_end_in_a_call_auction():
+    config = MarketConfig(flow_model="fitted", rulebook="cn.main", start_price=20.0, opening_auction_seconds=300)
+    env = MarketEnvironment(1, config, num_steps=30)
+    env.reset(seed=1)
+    session, counts = env.session, {}
+    for _ in range(30):
+        for _ in range(20):  # each time with room for twice as many messages
+            if steps.advance(session.handle):
+                break
+            session.make_room()
+        else:
+            pytest.fail("a step of the auction does not end")
+        counts.setdefault(session.phase, []).append(len(session.events))
+    assert list(counts) == ["reopening_auction", "open"] or counts.keys() == {"reopening_auction"}
+    assert np.mean(counts["reopening_auction"]) < 2000

@@ -8,6 +8,7 @@ import pytest
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
+from difffinance.market.settlement import BUY_FEE, LEVERAGE, MONEY, SELL_FEE
 from difffinance.market.snapshot import load_snapshot, save_snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,35 +102,129 @@ def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
         load_snapshot(tmp_path / "none.npz")
 
 
-def _short(arrays, name):
-    arrays[name] = arrays[name][:8]
+def _set(name, place, value, field=None):
+    def damage(arrays):
+        (arrays[name][field] if field else arrays[name])[place] = value
+
+    return damage
 
 
-def _far(arrays, name, field):
-    arrays[name][field].flat[0] = 1 << 30
+def _cut(name):
+    return lambda arrays: arrays.update({name: arrays[name][:8]})
+
+
+@pytest.fixture(scope="module")
+def saved():
+    config = MarketConfig(rulebook="us.tier1")
+    env = MarketEnvironment(3, config, num_steps=60, latency=(0.0, 4.0, 23.0))
+    env.reset()
+    for _ in range(3):
+        env.step(np.tile([0.0, *[8.0, 1.0] * 4, 0.0], (3, 1)))
+    return MarketEnvironment(3, config, num_steps=60, latency=(0.0, 4.0, 23.0)), env.snapshot()
 
 
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
-        (lambda a: _short(a, "floor.orders"), "number of orders"),
-        (lambda a: _short(a, "floor.events"), "number of messages"),
-        (lambda a: _short(a, "flow.live"), "background's list"),
-        (lambda a: _far(a, "floor.orders", "next"), "queue"),
-        (lambda a: _far(a, "floor.levels", "first"), "queue"),
-        (lambda a: _far(a, "floor.orders", "owner"), "owner"),
-        (lambda a: a["floor.orders"]["price"].__setitem__(a["floor.orders"]["quantity"] > 0, 1 << 40), "price"),
-        (lambda a: a["floor.top"].__setitem__(0, 1 << 20), "best levels"),
-        (lambda a: a["market.turn"].__setitem__(0, 3), "order of arrival"),
-        (lambda a: a["floor.own_count"].__setitem__(0, 1 << 20), "seat's list"),
+        (_cut("floor.orders"), "number of orders"),
+        (_cut("floor.events"), "number of messages"),
+        (_cut("floor.paid_on"), "paid orders"),
+        (_cut("flow.live"), "background's list"),
+        (_cut("flow.agenda"), "length of the agenda"),
+        (_set("floor.orders", 0, 4, "owner"), "owner"),
+        (_set("floor.orders", slice(None), 1 << 40, "price"), "price"),
+        (_set("floor.orders", 0, 1 << 51, "quantity"), "quantity"),
+        (_set("floor.orders", slice(None), 2, "form"), "form"),
+        (_set("floor.orders", slice(None), 2, "side"), "side"),
+        (_set("floor.orders", slice(-40, None), 0, "owner"), "message|list of orders|background"),
+        (_set("floor.top", 1, 1 << 40), "window"),
+        (_set("floor.top", 3, 5), "daily price limits"),
+        (_set("floor.marks", 0, np.nan), "last prices"),
+        (_set("history.last_mid", 0, 0.0), "last mid"),
+        (_set("floor.cash", 0, 0), "sum of money"),
+        (_set("floor.inventory", 0, 5), "sum of inventories"),
+        (_set("floor.capital", 0, 0.0), "first wealth"),
+        (_set("floor.session", 0, 6), "venue's phase"),
+        (_set("floor.session", 1, 0), "end of the phase"),
+        (_set("floor.session", 3, -(1 << 60)), "second of the day"),
+        (_set("floor.session", 4, 1 << 60), "last trade"),
+        (_set("floor.session", 11, -1), "breaker's level"),
+        (_set("flow.clock", 0, -1e9), "background's time"),
+        (_set("flow.clock", 14, 1e300), "background's value"),
+        (_set("flow.clock", 7, 1e9), "background's activity"),
+        (_set("flow.parents", 0, 5), "split order"),
+        (_set("flow.live", 0, 1 << 30), "background's list"),
+        (_set("flow.due", 0, 1 << 40), "agenda"),
+        (_set("market.sent", 0, np.nan), "market.sent"),
+        (_set("market.sent_at", 0, 1e300), "market.sent_at"),
+        (_set("market.step", 0, 61), "number of steps"),
     ],
 )
-def test_a_snapshot_that_points_beyond_its_arrays_is_refused(damage, named):
-    env = make()
-    env.reset()
-    for _ in range(3):
-        env.step(np.zeros((3, 10)))
-    snapshot = env.snapshot()
-    damage(snapshot["arrays"])
+def test_a_snapshot_that_kernels_could_not_follow_is_refused(damage, named, saved):
+    env, snapshot = saved
+    arrays = {name: array.copy() for name, array in snapshot["arrays"].items()}
+    damage(arrays)
     with pytest.raises(InputError, match=named):
-        make().restore(snapshot)
+        env.restore({**snapshot, "arrays": arrays})
+
+
+def test_constants_are_those_of_the_market_that_restores(saved):
+    env, snapshot = saved
+    constants = {
+        "limits",
+        "rates",
+        "rules",
+        "p",
+        "tables",
+        "distance_edges",
+        "pools",
+        "shown",
+        "delay",
+        "late",
+        "settings",
+    }
+    derived = {"levels", "bits", "waiting", "own_orders", "own_count", "resting", "turn"}
+    assert not {name.partition(".")[2] for name in snapshot["arrays"]} & (constants | derived)
+    env.restore(snapshot)
+    others = [BUY_FEE, SELL_FEE, LEVERAGE, MONEY]
+    assert (env.venue.floor.rates[:, others] == env.venue.start["rates"][:, others]).all()
+
+
+def test_queues_and_lists_are_built_as_they_were(saved):
+    env, snapshot = saved
+    first = MarketEnvironment(3, env.config, num_steps=60, latency=(0.0, 4.0, 23.0))
+    first.reset()
+    for _ in range(3):
+        first.step(np.tile([0.0, *[8.0, 1.0] * 4, 0.0], (3, 1)))
+    env.restore(snapshot)
+    theirs, ours = first.venue.floor, env.venue.floor
+    rests = theirs.orders["quantity"] > 0
+    assert (rests == (ours.orders["quantity"][: len(rests)] > 0)).all() and rests.sum() > 30
+    for name in ("next", "previous"):
+        assert (theirs.orders[name][rests] == ours.orders[name][: len(rests)][rests]).all()
+    taken = theirs.levels["quantity"] > 0
+    assert (theirs.levels[taken] == ours.levels[taken]).all() and not ours.levels["quantity"][~taken].any()
+    for name in ("bits", "top", "resting", "own_count"):
+        assert (getattr(theirs, name) == getattr(ours, name)).all()
+    assert theirs.own_count.min() > 0
+    for seat, count in enumerate(theirs.own_count):
+        assert (theirs.own_orders[seat, :count] == ours.own_orders[seat, :count]).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generators": {"market.rng_flow": {"bit_generator": "MT19937", "state": {}, "has_uint32": 0, "uinteger": 0}}},
+        {"seeds": {"entropy": -1, "n_children_spawned": 0}},
+        {"seeds": {"entropy": 1, "n_children_spawned": 0, "pool_size": 1 << 40}},
+        {"refusals": {"market.fee": 3}},
+        {"refusals": {"tick_size": -1}},
+    ],
+)
+def test_generators_seeds_and_refusals_that_are_none_are_refused(change, saved):
+    env, snapshot = saved
+    state = {**snapshot["state"], **change}
+    with pytest.raises(InputError, match="no snapshot"):
+        env.restore({**snapshot, "state": state})
+    with pytest.raises(InputError, match="a seat's rewards"):
+        env.restore({**snapshot, "state": {**snapshot["state"], "rewards": [1]}})
