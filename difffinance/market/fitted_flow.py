@@ -15,7 +15,9 @@
 - What seats do excites limit orders and cancellations, not market orders: signs follow signs because orders are split.
 - The fit describes all orders of a day, and seats are a part of it. Seats that cancel quotes and quote anew tell the
   market nothing: of their new orders and cancellations of a side, only those that more than replace each other excite
-  the flow. Their market orders do as long as they do not come faster, for long, than all those of the fitted day.
+  the flow. Their market orders do as long as they do not come faster, for long, than all those of the fitted day, by
+  whether they leave some of the queue: beside seats that take all day long the flow refills what they take, and comes
+  up to 1.4 times as fast.
 - The value is a geometric Brownian motion that also learns from market orders. One of the background moves it for good
   by what was unexpected in its sign, given the signs before it (`calibration.value_learning`) and the gap between value
   and mid. One of a seat is worth as much when it arrives, and that fades (`seat_lessons`).
@@ -61,7 +63,6 @@ ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
 PARTIAL = 3  # as a parent: a market order that leaves some of the queue that it meets
 _NONE = np.int64(0)
 _MOST_CHILDREN = 64  # of one event
-TRIES = 4096  # draws of an order to cancel: a wave takes one wherever one stands that it could take
 AHEAD = 8.0  # market orders of seats that may excite beyond the day's pace, fewer and fewer from half of it on
 
 
@@ -253,7 +254,9 @@ def answer_seats(floor, flow, rng, owner):  # type: ignore[no-untyped-def]
             if not excites(clock[TAKES_AHEAD], rng):
                 continue
             clock[TAKES_AHEAD] += 1.0
-        if kind <= TAKE and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda):
+            met = floor.fills[event.first_fill].price - floor.top[BASE]
+            kind = PARTIAL if floor.levels[row, met].quantity > 0 else TAKE
+        if kind != SPONTANEOUS and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda):
             spawn(flow.agenda, flow.due, flow.tables, clock[NOW], rng, kind, side, event.order_id, event.price, size,
                   True)  # fmt: skip
 
@@ -346,25 +349,28 @@ def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
     """Cancel one of the orders of a side near the touch; how likely each is depends on its size, age and place.
 
     Its size is what is left of it. The chances were fitted by sizes at birth (`calibration.flow_tables.picked_table`).
+    One pass over the list, which is short; it drops the dead and keeps each order with its share of the chances so far.
     """
-    marks, tables, live = floor.marks, flow.tables[0], flow.live
-    for _ in range(TRIES):
-        if flow.live_count[0] == 0:
-            return
-        k = int(rng.random() * flow.live_count[0])
+    marks, tables, live, born = floor.marks, flow.tables[0], flow.live, flow.born
+    count, total, chosen, k = flow.live_count[0], 0.0, np.int64(-1), 0
+    while k < count:
         order = floor.orders[live[k]]
         if order.quantity == 0:
-            flow.live_count[0] -= 1
-            live[k], flow.born[k] = live[flow.live_count[0]], flow.born[flow.live_count[0]]
+            count -= 1
+            live[k], born[k] = live[count], born[count]
             continue
         behind = marks[LAST_BID] - order.price if side > 0 else order.price - marks[LAST_ASK]
-        if order.side != side or behind > tables.window[0]:
-            continue
-        where = 0 if behind < 1.0 else 1 + bucket(tables.life_edges, behind)
-        age = bucket(tables.pick_ages, flow.clock[NOW] - flow.born[k])
-        if rng.random() < tables.picked[where, bucket(tables.life_sizes, order.quantity), age]:
-            remove(floor, flow, rng, ts, live[k])
-            return
+        if order.side == side and behind <= tables.window[0]:
+            where = 0 if behind < 1.0 else 1 + bucket(tables.life_edges, behind)
+            age = bucket(tables.pick_ages, flow.clock[NOW] - born[k])
+            chance = tables.picked[where, bucket(tables.life_sizes, order.quantity), age]
+            total += chance
+            if rng.random() * total < chance:
+                chosen = live[k]
+        k += 1
+    flow.live_count[0] = count
+    if chosen >= 0:
+        remove(floor, flow, rng, ts, chosen)
 
 
 @inlined

@@ -86,7 +86,7 @@ class Flow(NamedTuple):
 
     clock: Any
     parents: Any  # (P, 2): sign and child orders left of each split order
-    live: Any  # ids of resting background orders, dead ones leave when drawn
+    live: Any  # ids of resting background orders; dead ones leave when met
     live_count: Any  # (1,)
     born: Any  # when each of them came, seconds; only the fitted flow writes it
     p: Any

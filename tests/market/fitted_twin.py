@@ -2,7 +2,6 @@
 
 import math
 
-from difffinance.market.fitted_flow import TRIES
 from difffinance.market.flow_state import (
     GAP_SIGN,
     INTRADAY,
@@ -188,29 +187,25 @@ class FittedTwin:
 
     def leave(self, side):
         """Cancel an order of a wave; its size is what is left of it, as in the kernel."""
-        for _ in range(TRIES):
-            if not self.live:
-                return
-            order = self.draw_live()
+        total, chosen, k = 0.0, None, 0
+        while k < len(self.live):
+            order = self.book.orders.get(self.live[k])
             if order is None:
+                last = self.live.pop()
+                if k < len(self.live):
+                    self.live[k] = last
                 continue
+            k += 1
             away = self.behind(side, order.price)
-            where = 0 if away < 1 else 1 + bucket(self.t["life_edges"], away)
-            age = bucket(self.t["pick_ages"], self.now - self.born[order.order_id])
-            picked = self.t["picked"][where][bucket(self.t["life_sizes"], order.quantity)][age]
-            if order.side == side and away <= self.t["window"][0] and self.rng.random() < picked:
-                self.remove(order.order_id)
-                return
-
-    def draw_live(self):
-        """Return one of the orders on the list, or None for a dead one, which leaves it."""
-        k = int(self.rng.random() * len(self.live))
-        order = self.book.orders.get(self.live[k])
-        if order is None:
-            last = self.live.pop()
-            if k < len(self.live):
-                self.live[k] = last
-        return order
+            if order.side == side and away <= self.t["window"][0]:
+                where = 0 if away < 1 else 1 + bucket(self.t["life_edges"], away)
+                age = bucket(self.t["pick_ages"], self.now - self.born[order.order_id])
+                chance = self.t["picked"][where][bucket(self.t["life_sizes"], order.quantity)][age]
+                total += chance
+                if self.rng.random() * total < chance:
+                    chosen = order.order_id
+        if chosen is not None:
+            self.remove(chosen)
 
     def remove(self, order_id):
         order = self.book.orders[order_id]

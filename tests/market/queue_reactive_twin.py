@@ -60,6 +60,16 @@ class QueueReactiveTwin(FittedTwin):
         if order is not None and order.price != (self.bid if order.side > 0 else self.ask):
             self.withdraw(order)
 
+    def draw_live(self):
+        """Return one of the orders on the list, or None for a dead one, which leaves it."""
+        k = int(self.rng.random() * len(self.live))
+        order = self.book.orders.get(self.live[k])
+        if order is None:
+            last = self.live.pop()
+            if k < len(self.live):
+                self.live[k] = last
+        return order
+
     def withdraw(self, order):
         side, price, size = order.side, order.price, order.quantity
         self.book.cancel(order.order_id)

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import steps
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.fitted_flow import AHEAD, TAKE, answer_seats
+from difffinance.market.fitted_flow import AHEAD, PARTIAL, TAKE, answer_seats
 from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_fits import flow_fit_from_json, flow_fit_to_json, load_flow_fit
 from difffinance.market.flow_state import ANSWERED, LOG_VALUE, NOW, TAKES_AHEAD, VALUE_SD
@@ -97,10 +98,10 @@ def answered(venue, rng, *messages):
     return int(venue.flow.due[0]) - before
 
 
-def children_of_a_seat(tables):
+def children_of_a_seat(tables, source):
     """Return the expected children of its market order, which sets off no market orders."""
-    taking = np.diff(tables["children"][TAKE], prepend=0.0).reshape(3, -1)[TAKE].sum()
-    return tables["mean"][TAKE] * (1.0 - taking)
+    taking = np.diff(tables["children"][source], prepend=0.0).reshape(3, -1)[TAKE].sum()
+    return tables["mean"][source] * (1.0 - taking)
 
 
 @pytest.fixture
@@ -110,15 +111,20 @@ def beside_a_seat():
     return venue, rng
 
 
-def test_a_seat_that_acts_excites_the_flow_once(beside_a_seat):
+@pytest.mark.parametrize("source, left", [(TAKE, 0), (PARTIAL, 1)])
+def test_a_seat_that_acts_excites_the_flow_once(beside_a_seat, source, left):
+    """One that takes the whole queue as such an order of the background does, one that leaves a lot of it too."""
     venue, rng = beside_a_seat
     children = []
-    for k in range(40):
-        children.append(answered(venue, rng, (MARKET, 1 if k % 2 else -1, 10)))
+    while len(children) < 200:
+        side = 1 if len(children) % 2 else -1
+        queue = int(venue.book.depth(1)[1 if side > 0 else 0, 0, 1])
+        if queue > left:
+            children.append(answered(venue, rng, (MARKET, side, queue - left)))
         venue.run_flow(rng, float(venue.flow.clock[NOW]) + 10.0)
         assert venue.flow.clock[TAKES_AHEAD] == 0.0  # one order in ten seconds is slower than the day's
-    expected = children_of_a_seat(venue.flow.tables[0])
-    assert np.mean(children) == pytest.approx(expected, abs=4 * (expected / 40) ** 0.5)
+    expected = children_of_a_seat(venue.flow.tables[0], source)
+    assert np.mean(children) == pytest.approx(expected, abs=4 * (expected / 200) ** 0.5)
     assert answered(venue, rng) == 0  # no second answer to the same orders
 
 
@@ -137,7 +143,7 @@ def test_market_orders_excite_no_faster_than_the_day_has_them(beside_a_seat):
     for _ in range(steps):  # ten orders in ten seconds, four times as many as the day has
         children += answered(venue, rng, *[(MARKET, 1, 1), (MARKET, -1, 1)] * 5)
         venue.run_flow(rng, float(venue.flow.clock[NOW]) + 10.0)
-    expected = (day * 10.0 * steps + 0.5 * AHEAD) * children_of_a_seat(venue.flow.tables[0])
+    expected = (day * 10.0 * steps + 0.5 * AHEAD) * children_of_a_seat(venue.flow.tables[0], PARTIAL)
     assert children == pytest.approx(expected, abs=5 * expected**0.5)
 
 
@@ -173,17 +179,18 @@ def forgotten(venue, rng):
 
 @pytest.mark.slow
 def test_twenty_seats_leave_the_flow_near_the_rate_of_the_day():
+    """Seats that take over twice what the background takes make it come 1.4 times as fast: the book is refilled."""
     kinds = ["market_maker", "speculator", "arbitrageur", "informed"] * 5
-    config, steps = MarketConfig(flow_model="fitted", start_price=572.0), 150
+    config, steps, seeds = MarketConfig(flow_model="fitted", start_price=572.0), 200, range(1, 7)
     env, agents = MarketEnvironment(20, config, kinds=kinds, num_steps=steps), AgentFactory.create_population(kinds)
-    sent = []
-    for acting in (False, True):
-        state = env.reset(seed=1)
+    sent = {True: 0, False: 0}
+    for seed, acting in product(seeds, sent):
+        state = env.reset(seed=seed)
         for _ in range(steps):
             actions = np.array([agent.act(state) for agent in agents])
             state = env.step(actions if acting else np.zeros_like(actions)).state
-            sent.append((env.events["owner"] == 20).sum())
-    assert 0.8 < np.mean(sent[steps:]) / np.mean(sent[:steps]) < 1.5
+            sent[acting] += (env.events["owner"] == 20).sum()
+    assert 1.2 < sent[True] / sent[False] < 1.65  # measured: 1.37, with a standard error of .04 on six seeds
 
 
 @pytest.mark.slow

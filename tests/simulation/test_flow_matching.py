@@ -36,9 +36,10 @@ def test_factors_move_what_they_name():
     assert moved.table("base") / np.array([1, 1, 3.0]) == pytest.approx(fit.table("base"), abs=1e-9)
 
 
-def test_a_search_without_rounds_is_refused():
-    with pytest.raises(InputError, match="rounds must be 1 or more"):
-        match_flow(load_flow_fit("GOOG"), None, np.arange(3), CONFIG, rounds=0)
+@pytest.mark.parametrize("given", [{"rounds": 0}, {"seeds": ()}, {"factors": ()}, {"factors": ("inside", "speed")}])
+def test_a_search_for_nothing_is_refused(given):
+    with pytest.raises(InputError, match="rounds must be 1 or more|factors are .* Allowed: one or more of inside, lives"):
+        match_flow(load_flow_fit("GOOG"), None, np.arange(3), CONFIG, **given)
 
 
 @pytest.mark.slow
@@ -46,12 +47,12 @@ def test_matching_brings_a_bent_fit_back_towards_the_day():
     fit, blocks = load_flow_fit("GOOG"), np.arange(8)
     day = simulate_day(CONFIG, 77, fit=fit)
     bent = adjusted(fit, factors(inside=2.0, market_orders=-1.5))
+    moved, fresh = ("inside", "market_orders"), (11, 12, 13, 14, 15, 16)  # days that the search does not see
+    found = match_flow(bent, day, blocks, CONFIG, factors=moved, rounds=1, seeds=(1, 2, 3, 4))
     target = target_of(day, blocks)
-    searched, fresh = (1, 2, 3), (4, 5, 6, 7, 8, 9)  # days of one seed differ by as much as the fits
-    found = match_flow(bent, day, blocks, CONFIG, rounds=1, seeds=searched)
-    assert flow_loss(found, target, CONFIG, searched) < 0.8 * flow_loss(bent, target, CONFIG, searched)
-    assert flow_loss(found, target, CONFIG, fresh) < 0.9 * flow_loss(bent, target, CONFIG, fresh)
-    assert flow_loss(fit, target, CONFIG, fresh) < 0.5 * flow_loss(bent, target, CONFIG, fresh)
+    # Over six pairs of days and seeds a search came to .31 to .45 of the bent fit's loss, the truth has .25 to .5.
+    assert flow_loss(found, target, CONFIG, fresh) < 0.65 * flow_loss(bent, target, CONFIG, fresh)
+    assert "inside -" in found.notes and found.table("place")[:, 0].sum() < bent.table("place")[:, 0].sum()
 
 
 @pytest.mark.slow
