@@ -38,21 +38,24 @@ def test_factors_move_what_they_name():
 
 @pytest.mark.parametrize("given", [{"rounds": 0}, {"seeds": ()}, {"factors": ()}, {"factors": ("inside", "speed")}])
 def test_a_search_for_nothing_is_refused(given):
-    with pytest.raises(InputError, match="rounds must be 1 or more|factors are .* Allowed: one or more of inside, lives"):
+    with pytest.raises(
+        InputError, match=r"rounds must be 1 or more|factors are .*Allowed: one or more of inside, lives"
+    ):
         match_flow(load_flow_fit("GOOG"), None, np.arange(3), CONFIG, **given)
 
 
 @pytest.mark.slow
 def test_matching_brings_a_bent_fit_back_towards_the_day():
-    fit, blocks = load_flow_fit("GOOG"), np.arange(8)
-    day = simulate_day(CONFIG, 77, fit=fit)
-    bent = adjusted(fit, factors(inside=2.0, market_orders=-1.5))
-    moved, fresh = ("inside", "market_orders"), (11, 12, 13, 14, 15, 16)  # days that the search does not see
-    found = match_flow(bent, day, blocks, CONFIG, factors=moved, rounds=1, seeds=(1, 2, 3, 4))
-    target = target_of(day, blocks)
-    # Over six pairs of days and seeds a search came to .31 to .45 of the bent fit's loss, the truth has .25 to .5.
-    assert flow_loss(found, target, CONFIG, fresh) < 0.65 * flow_loss(bent, target, CONFIG, fresh)
-    assert "inside -" in found.notes and found.table("place")[:, 0].sum() < bent.table("place")[:, 0].sum()
+    """Short days differ much: of six such searches one came to .87 of the bent fit's loss, the others to .27 to .67."""
+    fit, blocks, losses = load_flow_fit("GOOG"), np.arange(8), []
+    bent, fresh = adjusted(fit, factors(inside=1.5)), (11, 12, 13, 14)  # days that no search sees
+    for seed, searched in ((77, (1, 2, 3)), (78, (41, 42, 43))):
+        day = simulate_day(CONFIG, seed, fit=fit)
+        found = match_flow(bent, day, blocks, CONFIG, factors=("inside", "touch_lives"), rounds=1, seeds=searched)
+        losses.append([flow_loss(which, target_of(day, blocks), CONFIG, fresh) for which in (found, bent)])
+        assert (found.table("place") <= bent.table("place") + 1e-9).all()
+    matched, before = np.sum(losses, axis=0)
+    assert matched < 0.8 * before
 
 
 @pytest.mark.slow
