@@ -14,8 +14,9 @@ from numpy.random.bit_generator import ISpawnableSeedSequence
 
 from difffinance.agents.base import Agent
 from difffinance.errors import InputError
-from difffinance.market.environment import seat_count, whole
+from difffinance.market.environment import seat_count
 from difffinance.market.observation import mixed_kinds
+from difffinance.market.options import whole
 from difffinance.participants import counted_kinds, participant
 
 

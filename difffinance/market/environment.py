@@ -1,6 +1,5 @@
 """The market that agents trade in: seats that act in steps, in one of the modes of `market.session`."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -12,6 +11,7 @@ from difffinance.errors import InputError
 from difffinance.market import reasons
 from difffinance.market.enforcement import episode_seconds, with_trading_day
 from difffinance.market.observation import ACTION, MOST_SEATS, NO_LIMIT, mixed_kinds
+from difffinance.market.options import whole
 from difffinance.market.running_rewards import RunningRewards, check_rewards, market_money
 from difffinance.market.session import Seating, open_session, state_of
 from difffinance.market.snapshot import check_arrays, check_same_market, check_snapshot, fits_numbers, refuse_unless
@@ -277,17 +277,6 @@ def seat_count(value: Any) -> int:
     number = whole(value, "num_agents", least=1)
     if number > MOST_SEATS:
         raise InputError(f"num_agents is {number}. Allowed: 1 to {MOST_SEATS}.")
-    return number
-
-
-def whole(value: Any, name: str, *, least: int = 0) -> int:
-    """Return a whole number of any integer type that is at least `least`."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InputError(f"{name} is {value!r}. Allowed: a whole number, {least} or more.") from None
-    if number < least:
-        raise InputError(f"{name} is {value}. Allowed: {least} or more.")
     return number
 
 

@@ -173,12 +173,13 @@ def learn(flow, sign, pulled):  # type: ignore[no-untyped-def]
 def ease(floor, tables, kind, side):  # type: ignore[no-untyped-def]
     """Return the chance that an event that is due happens as the book stands.
 
-    In a call auction quotes cross and no queue is taken: the chance is what it is on average, else bursts never end.
+    In a call auction quotes cross, and at a fixed price there is no spread: the chance is what it is on average, else
+    bursts never end.
     """
     marks, top = floor.marks, floor.top
-    if top[PHASE] != CONTINUOUS:
-        return tables.met[kind]
     spread = marks[LAST_ASK] - marks[LAST_BID]
+    if top[PHASE] != CONTINUOUS or spread < 1.0:
+        return tables.met[kind]
     if kind == ADD:
         return tables.add_factor[bucket(tables.spread_edges, spread)]
     if kind != TAKE:

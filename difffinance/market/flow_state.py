@@ -52,7 +52,7 @@ TABLES = np.dtype([
     ("life_sizes", "f8", (LIFE_SIZES - 1,)),  # lots
     ("life", "f8", (5, LIFE_SIZES, 25)),  # quantiles of log seconds to the cancellation, by place and size
     ("base", "f8", (3,)),  # spontaneous limit orders, cancellations, market orders per second at factor 1
-    ("met", "f8", (3,)),  # mean factor that children of each kind meet: that of call auctions
+    ("met", "f8", (3,)),  # mean factor that children of each kind meet: that of auctions
     ("add_factor", "f8", (SPREADS,)),  # rate of limit orders by spread over its largest
     ("take_edges", "f8", (SPREADS - 1,)),  # ticks of the spread, for market orders
     ("gap_edges", "f8", (GAPS - 1,)),  # ticks from the queue that a market order meets to the next one

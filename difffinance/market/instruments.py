@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike
 
 from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.environment import MarketEnvironment, whole
+from difffinance.market.environment import MarketEnvironment
 from difffinance.market.flow import LOG_VALUE, VALUE_SD
+from difffinance.market.options import whole
 from difffinance.records import Array, MarketState
 
 

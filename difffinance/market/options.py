@@ -1,6 +1,7 @@
 """Checks of the numbers that agents, utilities and laws are made with."""
 
 import math
+import operator
 from numbers import Real
 from typing import Any
 
@@ -28,6 +29,15 @@ def check_not_negative(**options: float) -> None:
 
 def check_count(value: float, name: str) -> int:
     """Return a whole number of at least 1, or refuse it by its name."""
-    if isinstance(value, bool) or not is_finite(value) or value < 1 or value % 1:
-        raise InputError(f"{name} = {value} is not allowed. Allowed: a whole number, 1 or more.")
-    return int(value)
+    return whole(value, name, least=1)
+
+
+def whole(value: Any, name: str, *, least: int = 0) -> int:
+    """Return a whole number of any type that is at least `least`, or refuse it by its name; True is none."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = int(value) if is_finite(value) and value % 1 == 0 else least - 1
+    if number < least or isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}. Allowed: a whole number, {least} or more.")
+    return number

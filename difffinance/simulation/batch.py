@@ -14,10 +14,11 @@ from difffinance.errors import InputError
 from difffinance.market import play, reasons
 from difffinance.market.book_session import LEVELS, BookSession
 from difffinance.market.engine import FILL
-from difffinance.market.environment import MarketEnvironment, whole
+from difffinance.market.environment import MarketEnvironment
 from difffinance.market.handles import Handle
 from difffinance.market.layout import longer
 from difffinance.market.observation import ACTION, CONSTRAINTS, OPPONENTS, STATE
+from difffinance.market.options import whole
 from difffinance.market.play import Paths, Sums
 from difffinance.market.running_rewards import check_rewards, episode_rewards, market_money
 from difffinance.market.settlement import EVENT

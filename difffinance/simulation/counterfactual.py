@@ -16,9 +16,10 @@ from difffinance.agents.base import Agent, ScriptedAgent
 from difffinance.errors import InputError
 from difffinance.market import play
 from difffinance.market.book_session import BookSession
-from difffinance.market.environment import MarketEnvironment, read_actions, whole
+from difffinance.market.environment import MarketEnvironment, read_actions
 from difffinance.market.flow import LOG_VALUE, VALUE_SD
 from difffinance.market.observation import ACTION
+from difffinance.market.options import whole
 from difffinance.market.session import state_of
 from difffinance.market.settlement import BOUGHT, BOUGHT_VALUE, MID, SOLD, SOLD_VALUE
 from difffinance.records import Array, MarketState

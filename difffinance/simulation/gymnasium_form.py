@@ -16,8 +16,9 @@ from difffinance.config import AgentsConfig, MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import play, reasons
 from difffinance.market.book_session import BookSession
-from difffinance.market.environment import MarketEnvironment, whole
+from difffinance.market.environment import MarketEnvironment
 from difffinance.market.observation import STATE
+from difffinance.market.options import whole
 from difffinance.market.running_rewards import RunningRewards, market_money
 from difffinance.market.utility import Utility
 from difffinance.participants import counted_kinds

@@ -16,9 +16,10 @@ from difffinance.data.store import AnyLake, Lake, Progress, check_symbol, check_
 from difffinance.errors import InputError
 from difffinance.market.compiled import is_compiled
 from difffinance.market.costs import draw_cost_laws
-from difffinance.market.environment import MarketEnvironment, seat_count, whole
+from difffinance.market.environment import MarketEnvironment, seat_count
 from difffinance.market.footprint import impact_bps
 from difffinance.market.observation import mixed_kinds
+from difffinance.market.options import whole
 from difffinance.records import Array, CostLaw
 from difffinance.schemas import TRAJECTORIES
 from difffinance.simulation.audit import find_violations

@@ -4,10 +4,10 @@ import numpy as np
 
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
-from difffinance.market.environment import whole
 from difffinance.market.flow_fits import FlowFit
 from difffinance.market.flow_state import NOW
 from difffinance.market.layout import FILLS
+from difffinance.market.options import whole
 from difffinance.market.rules import session_rules
 from difffinance.market.scale import WARM_UP_SECONDS
 from difffinance.market.settlement import EVENTS
@@ -31,7 +31,8 @@ def simulate_day(
     """
     if config.mode != "book":
         raise InputError("a day of messages needs a book. Allowed: market.mode=book.")
-    if whole(levels, "levels", least=1) and seconds is not None and not seconds > 0:
+    levels = whole(levels, "levels", least=1)
+    if seconds is not None and not seconds > 0:
         raise InputError(f"seconds are {seconds}. Allowed: above 0, or none for the whole session.")
     rng = np.random.default_rng(whole(seed, "seed"))
     instrument = Instrument(config.symbol, config.tick_size, config.lot_size)

@@ -259,18 +259,18 @@ def test_the_kernel_does_what_its_plain_twin_does(model, plain):
     assert venue.flow.clock[LOG_VALUE] == pytest.approx(twin.value, abs=1e-12)
 
 
-def test_bursts_end_in_a_call_auction():
-    config = MarketConfig(flow_model="fitted", rulebook="cn.main", start_price=20.0, opening_auction_seconds=300)
-    env = MarketEnvironment(1, config, num_steps=30)
+def test_bursts_end_where_no_spread_holds_them():
+    """In call auctions quotes cross, and after hours all orders have one price."""
+    config = MarketConfig(flow_model="fitted", rulebook="cn.star", start_price=20.0, opening_auction_seconds=300,
+                          step_seconds=100.0)  # fmt: skip
+    env = MarketEnvironment(1, config, num_steps=165)
     env.reset(seed=1)
-    session, counts = env.session, {}
-    for _ in range(30):
+    session, phases = env.session, set()
+    for _ in range(165):
         for _ in range(20):  # each time with room for twice as many messages
             if steps.advance(session.handle):
                 break
             session.make_room()
-        else:
-            pytest.fail("a step of the auction does not end")
-        counts.setdefault(session.phase, []).append(len(session.events))
-    assert list(counts) == ["reopening_auction", "open"] or counts.keys() == {"reopening_auction"}
-    assert np.mean(counts["reopening_auction"]) < 2000
+        phases.add(session.phase)
+        assert len(session.events) < 5000
+    assert phases == {"reopening_auction", "open", "closing_auction", "fixed_price"}

@@ -2,11 +2,12 @@ import math
 from importlib import import_module
 from inspect import signature
 
+import numpy as np
 import pytest
 
 from difffinance.agents.factory import AgentFactory
 from difffinance.errors import InputError
-from difffinance.market.options import check_count, check_not_negative, check_positive
+from difffinance.market.options import check_count, check_not_negative, check_positive, whole
 from difffinance.participants import PARTICIPANTS
 
 
@@ -39,8 +40,9 @@ def test_a_trend_is_no_longer_than_what_a_view_shows():
 def test_counts_are_whole():
     assert check_count(3.0, "steps") == 3
     for bad in (0, 1.5, True, math.inf, "3"):
-        with pytest.raises(InputError, match=r"steps = .* a whole number"):
+        with pytest.raises(InputError, match=r"steps is .* a whole number, 1 or more"):
             check_count(bad, "steps")
+    assert whole(np.int8(0), "seed") == 0 and whole(2**70, "seed") == 2**70
 
 
 def test_the_first_bad_number_is_named():
