@@ -273,4 +273,4 @@ def test_bursts_end_where_no_spread_holds_them():
             session.make_room()
         phases.add(session.phase)
         assert len(session.events) < 5000
-    assert phases == {"reopening_auction", "open", "closing_auction", "fixed_price"}
+    assert phases == {"reopening_auction", "open", "closing_auction", "fixed_price", "closed"}

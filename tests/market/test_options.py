@@ -20,14 +20,14 @@ def options_of(kind):
 def test_no_option_of_any_kind_takes_what_is_no_number(kind):
     for option in options_of(kind):
         for bad in (math.nan, "x", [[1.0]]):
-            with pytest.raises(InputError, match=r"is not allowed|is not known|profile"):
+            with pytest.raises(InputError, match=r"is not allowed|is not known|profile|a whole number"):
                 AgentFactory.create(kind, **{option: bad})
 
 
 @pytest.mark.parametrize("kind", ["market_maker", "speculator", "arbitrageur", "informed"])
 def test_no_option_of_the_first_kinds_is_negative(kind):
     for option in options_of(kind):
-        with pytest.raises(InputError, match=f"{option} = -1.0 is not allowed"):
+        with pytest.raises(InputError, match=f"{option} (=|is) -1.0"):
             AgentFactory.create(kind, **{option: -1.0})
 
 
