@@ -13,11 +13,10 @@
 - Market orders take the best queue, less or more with chances that depend on its size. One that leaves some of it has
   other children than one that takes it all: others come for the rest.
 - What seats do excites limit orders and cancellations, not market orders: signs follow signs because orders are split.
-- The fit describes all orders of a day, and seats are a part of it. Seats that cancel quotes and quote anew tell the
-  market nothing: of their new orders and cancellations of a side, only those that more than replace each other excite
-  the flow. Their market orders do as long as they do not come faster, for long, than all those of the fitted day, by
-  whether they leave some of the queue: beside seats that take all day long the flow refills what they take, and comes
-  up to 1.4 times as fast.
+- The fit describes all orders of a day, and seats are a part of it. Seats that quote anew tell the market nothing: of
+  their new orders and cancellations of a side, only those that more than replace each other excite the flow. Their
+  market orders do as long as they come no faster, for long, than all those of the fitted day: beside seats that take
+  all day the flow comes up to 1.4 times as fast, and refills what they take.
 - The value is a geometric Brownian motion that also learns from market orders. One of the background moves it for good
   by what was unexpected in its sign, given the signs before it (`calibration.value_learning`) and the gap between value
   and mid. One of a seat is worth as much when it arrives, and that fades (`seat_lessons`).
@@ -173,8 +172,7 @@ def learn(flow, sign, pulled):  # type: ignore[no-untyped-def]
 def ease(floor, tables, kind, side):  # type: ignore[no-untyped-def]
     """Return the chance that an event that is due happens as the book stands.
 
-    In a call auction quotes cross, and at a fixed price there is no spread: the chance is what it is on average, else
-    bursts never end.
+    In a call auction quotes cross, at a fixed price nothing parts them: the average chance, or bursts would never end.
     """
     marks, top = floor.marks, floor.top
     spread = marks[LAST_ASK] - marks[LAST_BID]
@@ -347,10 +345,10 @@ def remove(floor, flow, rng, ts, order):  # type: ignore[no-untyped-def]
 
 @inlined
 def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
-    """Cancel one of the orders of a side near the touch; how likely each is depends on its size, age and place.
+    """Cancel one of the orders of a side near the touch; each is as likely as what is left of it, age and place say.
 
-    Its size is what is left of it. The chances were fitted by sizes at birth (`calibration.flow_tables.picked_table`).
-    One pass over the list, which is short; it drops the dead and keeps each order with its share of the chances so far.
+    The chances were fitted by sizes at birth (`calibration.flow_tables.picked_table`). One pass over the list, which is
+    short, drops the dead and chooses each order with its share of the chances.
     """
     marks, tables, live, born = floor.marks, flow.tables[0], flow.live, flow.born
     count, total, chosen, k = flow.live_count[0], 0.0, np.int64(-1), 0

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
@@ -20,7 +21,7 @@ from difffinance.market.scale import measure_flow
 from difffinance.market.seat_lessons import learn_from_seat
 from difffinance.market.settlement import EVENTS, LAST_ASK, LAST_BID, MID
 from difffinance.market.venue import Venue
-from tests.market.fitted_twin import FittedTwin
+from tests.market.fitted_twin import FittedTwin, bucket
 from tests.market.queue_reactive_twin import QueueReactiveTwin
 
 MODELS = ("fitted", "queue_reactive", "santa_fe")
@@ -244,6 +245,29 @@ def test_what_a_gap_brings_is_handed_down_by_the_branching():
         changed = {"children": np.cumsum(shares.reshape(4, 42), axis=1).tolist(), "mean": [0.0, 0.0, 0.4, 0.4],
                    "met": [1.0, 1.0, 1.0], "base": [0.0, 0.0, 0.2]}  # fmt: skip
         assert replace(fit, tables_by_name=tables | changed).gap_sign == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_wave_picks_each_order_with_its_share_of_the_chances():
+    """Of the twin, which the kernel follows to the draw: size, age and place decide, far orders stay."""
+    tables, count = load_flow_fit("GOOG").tables_by_name, 20_000
+    twin, picked = FittedTwin(tables, market("fitted").flow.p, 57_200.0, np.random.default_rng(3)), Counter()
+    twin.remove = lambda order: picked.update([order])
+    far = int(tables["window"][0]) + 1
+    sent = [(1, 0, 100, 0.1), (1, 0, 100, 300.0), (1, 10, 1000, 5.0), (1, 1, 1, 0.1), (1, far, 9, 0.1), (-1, 0, 9, 0.1)]
+    for side, behind, lots, age in sent:
+        order = twin.send(LIMIT, side, 57_190 - behind if side > 0 else 57_210, lots)
+        twin.live.append(order)
+        twin.born[order] = -age
+    twin.book.cancel(3)
+    for _ in range(count):
+        twin.leave(1)
+    chances = []
+    for _, behind, lots, age in sent[:3]:
+        where = 0 if behind < 1 else 1 + bucket(tables["life_edges"], behind)
+        chances.append(tables["picked"][where][bucket(tables["life_sizes"], lots)][bucket(tables["pick_ages"], age)])
+    expected = count * np.array(chances) / sum(chances)
+    assert set(picked) == {0, 1, 2} and 3 not in twin.live
+    assert np.array([picked[k] for k in range(3)]) == pytest.approx(expected, abs=4.5 * expected.max() ** 0.5)
 
 
 @pytest.mark.parametrize("model, plain", [("fitted", FittedTwin), ("queue_reactive", QueueReactiveTwin)])
