@@ -158,6 +158,11 @@ def _check_configs(configs: Sequence[MarketConfig]) -> int:
             raise InputError("several instruments trade in books. Allowed: market.mode=book; see market.law otherwise.")
         if config.step_seconds != configs[0].step_seconds:
             raise InputError("the steps of all instruments must be equally long.")
+        if config.flow_model == "santa_fe":
+            raise InputError(
+                "market.flow_model is santa_fe, whose orders follow no value: nothing would tie the books. Allowed: "
+                "zero_intelligence, fitted, queue_reactive."
+            )
     return len(configs)
 
 

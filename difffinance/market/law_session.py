@@ -152,11 +152,13 @@ class LawSession:
         return lots
 
     def _within_the_band(self, lots: Array, noise: float) -> float:
-        """Return the step's price; a side that would trade beyond the daily limit is refused as a whole."""
-        lower, upper = self.band
+        """Return the step's price; a side that would pay or get one beyond the daily limit is refused as a whole."""
+        (lower, upper), half = self.band, float(np.asarray(self.law.half_spread)[0])
         for side in (1, -1, 1):  # taking one side out may bring the other beyond its limit
             price = float(self.market.price([lots.sum() * self.config.lot_size + noise])[0])
-            beyond = price > upper or self.mid >= upper if side > 0 else price < lower or self.mid <= lower
+            beyond = (
+                price + half > upper or self.mid >= upper if side > 0 else price - half < lower or self.mid <= lower
+            )
             if beyond:
                 blocked = np.sign(lots) == side
                 self.refused[blocked, reasons.PRICE_LIMIT] += 1

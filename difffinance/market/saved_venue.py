@@ -74,8 +74,10 @@ def save_venue(venue: Venue) -> dict[str, Array]:
 
 
 def load_venue(venue: Venue, saved: dict[str, Array]) -> None:
-    """Go back to what `save_venue` returned, in the arrays of the venue."""
+    """Go back to what `save_venue` returned, in the arrays of the venue; what was set in it stays."""
+    parameters = venue.flow.p.copy()
     venue.restart()
+    venue.flow.p[:] = parameters
     book, accounts, used, live = venue.book, venue.accounts, len(saved["floor.orders"]), len(saved["flow.live"])
     book.top[_TOP], book.top[FILLS] = saved["floor.top"], len(saved["floor.fills"])
     book.grow(used)

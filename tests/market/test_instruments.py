@@ -115,6 +115,7 @@ def test_same_seed_same_bytes():
         ({"configs": BOTH[:1]}, "2 markets"),
         ({"configs": (BOTH[0], MarketConfig(mode="law"))}, "book"),
         ({"configs": (BOTH[0], MarketConfig(step_seconds=5.0))}, "equally long"),
+        ({"configs": (BOTH[0], MarketConfig(flow_model="santa_fe"))}, "nothing would tie"),
         ({"correlation": [[1.0, 0.5], [0.4, 1.0]]}, "symmetric"),
         ({"correlation": [[1.0, 1.5], [1.5, 1.0]]}, "eigenvalue"),
         ({"correlation": [[1.0, math.nan], [math.nan, 1.0]]}, "finite"),

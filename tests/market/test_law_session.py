@@ -133,6 +133,19 @@ def test_a_price_at_its_limit_locks_one_side():
     assert env.step(orders(0.1)).info["refused"][0]["reason"] == "price_limit"
 
 
+def test_nobody_pays_a_price_beyond_the_limit_whatever_the_spread():
+    wide = CALM.model_copy(update={"volatility": 0.002, "half_spread_bps": 50.0})
+    env = law_market(law=wide, price_limit=0.01, fee_bps=0.0, num_steps=60)
+    env.reset(2)
+    paid = []
+    while env.steps_done < 60:
+        before = env.session.accounts.cash[0]
+        env.step(orders(0.2))
+        bought = env.session.accounts.bought[0]
+        paid += [(before - env.session.accounts.cash[0]) / bought] if bought else []
+    assert 100.9 < max(paid) <= 101.0 + 1e-9 and env.refusals["price_limit"] > 0
+
+
 def test_same_seed_same_bytes_and_a_snapshot_goes_on():
     law = LawConfig(noise=0.3, transient=0.3, kernel="exponential", decay=0.5)
 
