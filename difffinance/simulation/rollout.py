@@ -47,17 +47,18 @@ def simulate_market(
     """Simulate `episodes` of a mixed population and return the answer of `simulate` (CONTRACT section 2).
 
     `agents` has one row per kind: `pnl_*` is the change of wealth over an episode in quote currency, one observation
-    per seat and episode (`pnl_se` is null for fewer than two); `inventory_mean` in units; `fill_ratio` quantity traded
-    over quantity in accepted orders; `impact_bps` as in `market.footprint`. `violations` is counted by
-    `simulation.audit`, which replays the log with the plain Python book, not by the market's own refusals (those are
-    in `refused`). `agent_steps_per_second` counts the decisions of agents and the market's answers. With `lake` the
-    trajectories go to `trajectories/<run>.parquet`. `checkpoint` is the diffusion agent's; without it the shipped one.
+    per seat and episode (`pnl_se` is null for fewer than two); `inventory_mean` in units, after each step;
+    `fill_ratio` quantity traded over quantity in accepted orders; `impact_bps` as in `market.footprint`. `violations`
+    is counted by `simulation.audit`, which replays the log with the plain Python book, not by the market's own refusals
+    (those are in `refused`). `agent_steps_per_second` counts the decisions of agents and the market's answers.
+    With `lake` the trajectories go to `trajectories/<run>.parquet`. `checkpoint` is the diffusion agent's; without it the shipped one.
 
     With `draws` (mode `law`) the market is under the cost law of `market.symbol` (`calibration.costs.load_costs` with
     `calibration`), and the same episodes are played again under each of so many draws of its error: `pnl_band95` and
     `impact_bps_band95` of a kind are the central 95% of what they come to, `cost_law` says which law it is.
     """
     episodes, num_agents = whole(episodes, "episodes", least=1), seat_count(num_agents)
+    num_steps = whole(num_steps, "num_steps", least=1)
     if draws < 0 or draws == 1:
         raise InputError(f"draws is {draws}. Allowed: 0 for none, or 2 or more.")
     check_symbol(run)
@@ -157,7 +158,7 @@ def _summary(kind: str, played: list[Episode]) -> dict[str, Any]:
         "episodes": len(played),
         "pnl_mean": float(pnl.mean()),
         "pnl_se": float(pnl.std(ddof=1) / np.sqrt(len(pnl))) if len(pnl) > 1 else None,
-        "inventory_mean": float(of("inventory").mean()),
+        "inventory_mean": float(np.mean([episode.inventory[1:, seats] for episode in played])),
         "fill_ratio": float(traded / asked) if asked > 0 else None,
         "impact_bps": impact_bps(filled, before, after),
     }

@@ -118,13 +118,16 @@ def test_answer_and_table_of_simulate(lake):
     assert frame.shape == (2 * 30 * 4, len(TRAJECTORIES.columns))
     assert [len(frame[c][0]) for c in ("state", "action", "opponents", "constraints")] == [50, 10, 40, 20]
     assert frame.filter(pl.col("done"))["step"].unique().to_list() == [29]
+    held = dict(frame.group_by("agent_kind").agg(pl.col("inventory").mean()).iter_rows())
+    assert {row["kind"]: row["inventory_mean"] for row in answer["agents"]} == pytest.approx(held)
     again = pl.read_parquet(play("two")["path"])
     assert frame.drop("run").equals(again.drop("run"))
 
 
 def test_bad_arguments_are_refused(lake):
-    with pytest.raises(InputError, match="episodes"):
-        simulate_market(market=MARKET, agents=AgentsConfig(), num_agents=4, episodes=0)
+    for wrong in ({"episodes": 0}, {"num_steps": None}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            simulate_market(market=MARKET, agents=AgentsConfig(), num_agents=4, **wrong)
     with pytest.raises(InputError, match=r"agents\.capital"):
         simulate_market(market=MARKET, agents=AgentsConfig(capital=1e30), num_agents=4)
     with pytest.raises(InputError, match=r"agents\.inventory"):
