@@ -51,8 +51,8 @@ def simulate_market(
     `fill_ratio` quantity traded over quantity in accepted orders; `impact_bps` as in `market.footprint`. `violations`
     is counted by `simulation.audit`, which replays the log with the plain Python book, not by the market's own refusals
     (those are in `refused`). `agent_steps_per_second` counts the decisions of agents and the market's answers.
-    With `lake` the trajectories go to `trajectories/<run>.parquet`. `checkpoint` is the diffusion agent's; without it the
-    shipped one.
+    With `lake` the trajectories go to `trajectories/<run>.parquet`. `checkpoint` is the diffusion agent's; without it
+    the shipped one.
 
     With `draws` (mode `law`) the market is under the cost law of `market.symbol` (`calibration.costs.load_costs` with
     `calibration`), and the same episodes are played again under each of so many draws of its error: `pnl_band95` and
