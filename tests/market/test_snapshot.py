@@ -100,6 +100,13 @@ def test_what_is_no_snapshot_of_this_market_is_refused(tmp_path):
         load_snapshot(tmp_path / "other.npz")
     with pytest.raises(InputError, match="does not exist"):
         load_snapshot(tmp_path / "none.npz")
+    whole = save_snapshot(tmp_path / "whole.npz", snapshot).read_bytes()
+    directory = whole.rindex(b"PK\x01\x02")
+    for at, byte in ((directory + 6, 200), (directory + 8, 1), (directory + 10, 7), (40, 0)):
+        bad = tmp_path / "damaged.npz"
+        bad.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
+        with pytest.raises(InputError, match=r"damaged\.npz"):
+            load_snapshot(bad)
 
 
 def _set(name, place, value, field=None):
