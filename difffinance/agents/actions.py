@@ -1,7 +1,7 @@
 """Writes the 10 numbers of `market.observation.ACTION` within what the seat's constraints allow. For policies."""
 
 from difffinance.market.compiled import inlined
-from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX
+from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, NO_LIMIT, STATE_INDEX
 
 _PARTICIPATION, _CANCEL = ACTION_INDEX["participation"], ACTION_INDEX["cancel"]
 _BID, _ASK = ACTION_INDEX["bid_offset_1"], ACTION_INDEX["ask_offset_1"]
@@ -23,7 +23,10 @@ def send_market(action, constraints, participation):  # type: ignore[no-untyped-
 
 @inlined
 def send_quote(action, state, constraints, side, rank, offset, quantity):  # type: ignore[no-untyped-def]
-    """Replace what rests by quotes: write the one of `rank` 0 or 1 on a side (+1 bid), ticks and step volumes."""
+    """Replace what rests by quotes: write the one of `rank` 0 or 1 on a side (+1 bid), ticks and step volumes.
+
+    One wished for farther from the mid than quotes may be stands at the farthest place.
+    """
     action[_CANCEL] = 1.0
     # Cancelling comes first, so what rests now may be bought or sold again.
     at, left = _BID, constraints[_BUYABLE] + state[_OPEN_BUYS]
@@ -35,5 +38,5 @@ def send_quote(action, state, constraints, side, rank, offset, quantity):  # typ
         at += _NEXT_QUOTE
     quantity = min(quantity, left, constraints[_MAX_ORDER])
     if quantity > 0:
-        action[at] = offset
+        action[at] = min(max(offset, -NO_LIMIT), NO_LIMIT)
         action[at + 1] = quantity

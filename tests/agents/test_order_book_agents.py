@@ -6,12 +6,13 @@ import pytest
 
 from difffinance.agents.arbitrageur import Arbitrageur
 from difffinance.agents.factory import AgentFactory
+from difffinance.agents.gueant import GueantMarketMaker
 from difffinance.agents.informed import InformedTrader
 from difffinance.agents.market_maker import MarketMaker, avellaneda_stoikov_quotes
 from difffinance.agents.speculator import Speculator
 from difffinance.errors import InputError
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, STATE_INDEX, mixed_kinds
+from difffinance.market.observation import ACTION_INDEX, CONSTRAINT_INDEX, NO_LIMIT, STATE_INDEX, mixed_kinds
 
 KINDS = ("market_maker", "speculator", "arbitrageur", "informed")
 
@@ -64,6 +65,13 @@ def test_maker_sends_its_closed_form_and_leans_against_inventory(calm):
     assert action[ACTION_INDEX["cancel"]] == 1
     full = maker.act(seen_by(calm, 0, position=maker.max_inventory))
     assert full[ACTION_INDEX["bid_quantity_1"]] == 0 < full[ACTION_INDEX["ask_quantity_1"]]
+
+
+@pytest.mark.parametrize("maker", [MarketMaker(0), GueantMarketMaker(0)])
+def test_a_quote_farther_than_quotes_may_be_stands_at_the_farthest_place(maker, calm):
+    wild = maker.act(seen_by(calm, 0, tick=1e-4, position=-1.0))  # sigma is 10,000 ticks
+    assert NO_LIMIT == wild[ACTION_INDEX["ask_offset_1"]] >= wild[ACTION_INDEX["bid_offset_1"]] >= -NO_LIMIT
+    assert wild[ACTION_INDEX["bid_quantity_1"]] > 0 < wild[ACTION_INDEX["ask_quantity_1"]]
 
 
 def test_speculator_follows_the_trend(calm):
