@@ -227,12 +227,12 @@ def note_after(market, paths):  # type: ignore[no-untyped-def]
 
 
 @lean_kernel
-def play_learners(any_market, any_players, markets, players, first, seat, actions, running, seen, gains):  # type: ignore[no-untyped-def]
+def play_learners(any_market, any_players, markets, players, first, seat, actions, running, seen, gains, refused):  # type: ignore[no-untyped-def]
     """Take one step of every running market from `first` on, `actions` (M, 10) in `seat`; stop where room is needed.
 
     `markets` and `players` (M,) are addresses of handles like `any_market` and `any_players`. `seen` (M, 110) takes
-    the seat's state, opponents and constraints, `gains` (M, 3) its reward, its wealth and why its action was refused
-    (0: it was not). Returns how far it came.
+    the seat's state, opponents and constraints, `gains` (M, 2) its reward and its wealth, `refused` (M, reasons) how
+    many of its orders and actions were refused for what. Returns how far it came.
     """
     for k in range(first, len(markets)):
         if not running[k]:
@@ -245,7 +245,9 @@ def play_learners(any_market, any_players, markets, players, first, seat, action
             return k
         show(market, seat, seen[k])
         gains[k, 0], gains[k, 1] = market.rewards[seat], market.tables.wealth[seat]
-        gains[k, 2] = player.misread[seat]
+        copy_row(refused[k], market.floor.refused[seat])
+        if player.misread[seat] != reasons.OK:
+            refused[k, player.misread[seat]] += 1
     return len(markets)
 
 

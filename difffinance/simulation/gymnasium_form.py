@@ -52,7 +52,8 @@ class _Markets:
             session.market.watching[:] = table.watching
         self.markets = np.array([session.handle.address for session in self.sessions])
         self.players = np.array([table.handle.address for table in self.tables])
-        self.seen, self.gains = np.zeros((count, SEEN)), np.zeros((count, 3))
+        self.seen, self.gains = np.zeros((count, SEEN)), np.zeros((count, 2))
+        self.refused = np.zeros((count, len(reasons.NAMES)), np.int64)  # to the learner in the last step
         self.steps, self.started = np.full(count, self.num_steps), False
         self.tick, self.lot = env.config.tick_size, env.config.lot_size
         self.running = None if utility is None else RunningRewards(utility, count)
@@ -66,7 +67,7 @@ class _Markets:
         for agent, stream in zip(self.agents[place], sequence.spawn(self.seat), strict=True):
             agent.rng.bit_generator.state = np.random.PCG64(stream).state
         play.show(session.handle, self.seat, self.seen[place])
-        self.gains[place] = 0.0, session.tables.wealth[self.seat], 0.0
+        self.gains[place], self.refused[place] = (0.0, session.tables.wealth[self.seat]), 0
         self.steps[place], self.started = 0, True
         if self.running is not None:
             money, tables = market_money(session, self.tick, self.lot), session.tables
@@ -78,7 +79,7 @@ class _Markets:
         while True:
             place = play.play_learners(
                 self.sessions[0].handle, self.tables[0].handle, self.markets, self.players, place, self.seat, actions,
-                running, self.seen, self.gains,
+                running, self.seen, self.gains, self.refused,
             )  # fmt: skip
             if place == self.count:
                 break
@@ -91,21 +92,19 @@ class _Markets:
     def _mid(self, session: BookSession) -> float:
         return session.public().mid / self.tick
 
-    def refused(self, place: int) -> dict[str, int]:
-        """Return what was refused to the learner in the last step, by reason."""
-        counts = self.sessions[place].refused[self.seat]
-        found = {reasons.NAMES[code]: int(counts[code]) for code in np.flatnonzero(counts)} if counts.any() else {}
-        if self.gains[place, 2]:
-            found[reasons.NAMES[int(self.gains[place, 2])]] = 1
-        return found
+    def refusals(self) -> dict[str, Array]:
+        """Return how much was refused to the learner in the last step, (M,) by reason."""
+        if not self.refused.any():
+            return {}
+        return {reasons.NAMES[code]: self.refused[:, code].copy() for code in np.flatnonzero(self.refused.any(axis=0))}
 
 
 class MarketGym(gymnasium.Env[Array, Array]):
     """One learner of `kind` (it decides which signal it is shown) in the last seat, `others` in the seats before.
 
     `learner` chooses the form of actions and rewards. An episode is truncated after `num_steps` (None: at the end of
-    the session). A refused action or
-    order costs nothing but itself: the market goes on, `info["refused"]` says why. `reset(options=)` takes none.
+    the session). A refused action or order costs nothing but itself: the market goes on, `info["refused"]` counts it by
+    reason. `reset(options=)` takes none.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
@@ -146,7 +145,8 @@ class MarketGym(gymnasium.Env[Array, Array]):
             orders, misshapen = np.zeros((1, 10)), True
         markets.step(orders, self._running)
         seen, gain, wealth = markets.seen[0].copy(), markets.gains[0, 0], markets.gains[0, 1]
-        refused = markets.refused(0) | ({"action_shape": 1} if misshapen else {})
+        refused = {reason: int(counts[0]) for reason, counts in markets.refusals().items()}
+        refused |= {"action_shape": 1} if misshapen else {}
         reward = float(self.learner.rewards(gain, wealth, seen))
         return seen, reward, False, bool(markets.steps[0] >= markets.num_steps), {"wealth": wealth, "refused": refused}
 
@@ -155,7 +155,8 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
     """`num_envs` markets like `MarketGym`, stepped together; autoreset in the next step, as Gymnasium's default.
 
     A market whose episode has ended is reset by the next `step`, which ignores its action and rewards it with 0.
-    `reset(seed=s)` starts market k as `MarketGym.reset(seed=s + k)` does.
+    `reset(seed=s)` starts market k as `MarketGym.reset(seed=s + k)` does. `info["refused"]` has the counts (M,) by
+    reason.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
@@ -196,7 +197,7 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
             if one is not None:
                 self._rngs[place] = gymnasium.utils.seeding.np_random(whole(one, "seed"))[0]
             self._markets.start(place, _sequence(self._rngs[place]))
-        return self._markets.seen.copy(), {"wealth": self._markets.gains[:, 1].copy()}
+        return self._markets.seen.copy(), {"wealth": self._markets.gains[:, 1].copy(), "refused": {}}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Carry out one action per market, `(M, A)`."""
@@ -220,7 +221,7 @@ class MarketVectorGym(VectorEnv[Array, Array, Array]):
         )
         rewards = np.where(running, self.learner.rewards(gain, wealth, seen), 0.0)
         ended = markets.steps >= markets.num_steps
-        info = {"wealth": wealth, "refused": markets.gains[:, 2].astype(np.int64)}
+        info = {"wealth": wealth, "refused": markets.refusals()}
         return seen, rewards, np.zeros(self.num_envs, np.bool_), ended, info
 
 

@@ -94,6 +94,7 @@ def test_many_markets_are_each_what_one_would_be_and_reset_themselves():
     assert many.metadata["autoreset_mode"] is gymnasium.vector.AutoresetMode.NEXT_STEP
     actions = np.zeros((20, 3, 10))
     actions[:, :, 0] = rng.uniform(-2, 2, (20, 3))
+    actions[3, 1, 0], actions[4, 2, 0] = np.nan, 900.0
     seen = [many.reset(seed=np.int64(7))[0]]
     steps = [many.step(a) for a in actions]
     for k in range(3):
@@ -109,6 +110,9 @@ def test_many_markets_are_each_what_one_would_be_and_reset_themselves():
             over = expected[3]
             assert np.array_equal(expected[0], observed[k]) and expected[1] == rewards[k]
             assert (expected[2], expected[3]) == (terminated[k], truncated[k]) and info["wealth"][k] > 0
+            assert expected[4]["refused"] == {why: counts[k] for why, counts in info["refused"].items() if counts[k]}
+    assert steps[3][4]["refused"]["action_not_finite"].tolist() == [0, 1, 0]
+    assert steps[4][4]["refused"]["max_order"][2] == 1
     for seed in (-1, 1.5):
         with pytest.raises(InputError, match="seed is"):
             many.reset(seed=seed)
