@@ -14,7 +14,7 @@ import numpy as np
 
 from difffinance.agents.base import Agent, ScriptedAgent
 from difffinance.errors import InputError
-from difffinance.market import play
+from difffinance.market import play, reasons
 from difffinance.market.book_session import BookSession
 from difffinance.market.environment import MarketEnvironment, read_actions
 from difffinance.market.flow import LOG_VALUE, VALUE_SD
@@ -124,7 +124,8 @@ class _Twins:
         self.memories = [[memory.copy() for memory in table.memories] for table in self.tables]
         self.markets = np.array([session.handle.address for session in self.sessions])
         self.players = np.array([table.handle.address for table in self.tables])
-        self.seen, self.gains, self.running = np.zeros((2, SEEN)), np.zeros((2, 3)), np.ones(2, np.bool_)
+        self.seen, self.gains, self.running = np.zeros((2, SEEN)), np.zeros((2, 2)), np.ones(2, np.bool_)
+        self.refused = np.zeros((2, len(reasons.NAMES)), np.int64)
         self.orders, self.fees = np.zeros((2, len(ACTION))), 0.0
 
     def begin(self, sequence: np.random.SeedSequence, steps: int) -> None:
@@ -158,7 +159,7 @@ class _Twins:
         while True:
             place = play.play_learners(
                 self.sessions[0].handle, self.tables[0].handle, self.markets, self.players, place, self.seat,
-                self.orders, self.running, self.seen, self.gains,
+                self.orders, self.running, self.seen, self.gains, self.refused,
             )  # fmt: skip
             if place == len(self.sessions):
                 break
