@@ -34,19 +34,20 @@ def take_level(orders, fills, level, bits, side, best, width, left, count, taker
     Fills are written from `count` on. Returns (lots left, fills, orders that left, the best level
     from now on).
     """
-    gone, maker = 0, level.first
+    gone, maker, wanted = 0, level.first, left
     while left > 0 and maker >= 0:
         resting = orders[_u(maker)]
-        traded = min(resting.quantity, left)
-        left -= traded
-        level.quantity -= traded
-        resting.quantity -= traded
+        shown = resting.quantity
+        traded = min(shown, left)
+        resting.quantity = shown - traded
         fill = fills[_u(count)]
         fill.maker, fill.taker, fill.price, fill.quantity = maker, taker, resting.price, traded
         count += 1
-        if resting.quantity == 0:
+        if shown <= left:
             maker = resting.next
             gone += 1
+        left -= traded
+    level.quantity -= wanted - left
     if maker >= 0:
         level.first = maker
         orders[_u(maker)].previous = -1

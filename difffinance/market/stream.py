@@ -39,7 +39,7 @@ from difffinance.market.plain_orders import ordinary, queue_up, row_of_side, tak
 _ONE = np.uint64(1)
 _u = np.uint64  # an index without a sign needs no look at the end of its array
 _MOST = np.uint64(MAX_LOTS)
-_AHEAD = 12  # messages: the time that an order takes to come from memory
+_AHEAD = 16  # messages: the time that an order takes to come from memory
 
 
 @lean_kernel
@@ -67,10 +67,11 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
     lowest, highest, newest = top[LOWEST], top[HIGHEST], top[NEXT] - 1
     low, high = max(top[LOW], base, 1), min(top[HIGH], base + width - 1)
     known, words, count_of = len(orders) - 1, len(bid_bits), _u(len(kinds))
-    last_ahead, i = _u(max(len(kinds) - 1 - _AHEAD, 0)), _u(start)
+    last_ahead, i = _u(max(len(kinds) - 1 - _AHEAD, 0)), _u(start) - _ONE
     if recording is not None:
         begin(book, recording)
-    for i in range(_u(start), count_of):  # type: ignore[assignment]
+    while i + _ONE != count_of:
+        i += _ONE
         if recording is not None and i > _u(start):
             write_row(recording, np.int64(i) - 1)
         # Orders and their neighbours in the queue are asked for some messages before they are needed.
@@ -154,9 +155,9 @@ def run_plain(book, messages, start, codes, done, refused, recording):  # type: 
         if recording is not None:
             change_level(book, recording, row, price, level.quantity)
     else:
+        i = count_of
         if recording is not None and _u(start) < count_of:
             write_row(recording, np.int64(count_of) - 1)
-        i = count_of
     top[BID], top[ASK], top[LIVE], top[FILLS] = bid, ask, live, count
     top[LOWEST], top[HIGHEST], top[NEXT] = lowest, highest, newest + 1
     return np.int64(i)
