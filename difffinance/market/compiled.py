@@ -19,7 +19,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba.core import types
-from numba.core.errors import NumbaExperimentalFeatureWarning
+from numba.core.errors import NumbaExperimentalFeatureWarning, TypingError
 from numba.extending import intrinsic
 
 _HERE = Path(__file__).resolve().parent
@@ -95,7 +95,10 @@ def policy_kernel(function: Callable[..., Any]) -> Any:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = cache_folder()
     try:
-        return numba.njit(POLICY_SIGNATURE, cache=True)(function)
+        try:  # without reference counts, which cost more than most decisions
+            return numba.njit(POLICY_SIGNATURE, cache=True, _nrt=False)(function)
+        except TypingError:  # it makes arrays; another error comes again
+            return numba.njit(POLICY_SIGNATURE, cache=True)(function)
     finally:
         numba.config.CACHE_DIR = before
 

@@ -76,28 +76,29 @@ _u = np.uint64  # an index without a sign needs no look at the end of its array
 @inlined
 def refusal(floor, seat, kind, side, price, quantity):  # type: ignore[no-untyped-def]
     """Return which rule of a seat an order would break, or 0. The book itself checks price, side and quantity."""
-    limits, rates, column = floor.limits[seat], floor.rates[seat], 0 if side > 0 else 1
-    held, resting = floor.inventory[seat], floor.resting[seat, column]
+    at = _u(seat)
+    limits, rates, held = floor.limits[at], floor.rates[at], floor.inventory[at]
+    resting = floor.resting[at, _u(row_of_side(side))]
     if quantity > limits[MAX_ORDER]:
         return reasons.MAX_ORDER
     if kind == LIMIT and resting + quantity > limits[MAX_OPEN]:
         return reasons.MAX_OPEN
-    if floor.own_count[seat] >= limits[MAX_RESTING] and (kind == LIMIT or floor.top[BOOK_PHASE] == AUCTION):
+    if floor.own_count[at] >= limits[MAX_RESTING] and (kind == LIMIT or floor.top[BOOK_PHASE] == AUCTION):
         return reasons.TOO_MANY_ORDERS
     after = held + side * (resting + quantity)
     if (side > 0 and after > limits[MAX_POSITION]) or (side < 0 and after < limits[MIN_POSITION]):
         return reasons.POSITION_LIMIT
-    if side < 0 and limits[T_PLUS_ONE] and quantity + resting > held - floor.bought_today[seat]:
+    if side < 0 and limits[T_PLUS_ONE] and quantity + resting > held - floor.bought_today[at]:
         return reasons.NOT_SELLABLE
     if abs(after) > abs(held):
         mid = floor.marks[MID]
-        wealth = floor.cash[seat] + held * mid - floor.fees[seat] / rates[MONEY]
+        wealth = floor.cash[at] + held * mid - floor.fees[at] / rates[MONEY]
         if abs(after) * mid > rates[LEVERAGE] * wealth:
             return reasons.LEVERAGE
     return reasons.OK
 
 
-@lean_kernel
+@inlined
 def submit(floor, ts, kind, side, price, quantity, owner):  # type: ignore[no-untyped-def]
     """Send one limit or market order of a seat or of the background; return its id. The log says what became of it.
 
@@ -147,8 +148,8 @@ def submitted(address, ts, kind, side, price, quantity, owner):  # type: ignore[
         if owner < seats:
             floor.tally[_u(owner), ASKED] += quantity
             if left > 0:
-                floor.own_orders[owner, floor.own_count[owner]] = order_id
-                floor.own_count[owner] += 1
+                floor.own_orders[_u(owner), _u(floor.own_count[_u(owner)])] = order_id
+                floor.own_count[_u(owner)] += 1
     if code != reasons.OK and owner < seats:
         floor.refused[owner, code] += 1
         floor.counts[REFUSED] += 1
@@ -209,7 +210,7 @@ def within_band(rules, session, top, side):  # type: ignore[no-untyped-def]
     return IMMEDIATE, max(max(session[BAND_LOW], top[BASE]), 1)
 
 
-@lean_kernel
+@inlined
 def withdraw(floor, ts, order_id, quantity):  # type: ignore[no-untyped-def]
     """Cancel `quantity` lots (0: all) of a resting order."""
     floor.withdraw(address_of_floor(floor), ts, order_id, quantity)
@@ -258,13 +259,12 @@ SEALED = {"submit": submitted, "withdraw": withdrawn, "carry_on": carried_on, "l
 @lean_kernel
 def tidy(floor, seat):  # type: ignore[no-untyped-def]
     """Drop a seat's filled and cancelled orders from its list of resting ones."""
-    kept = 0
-    for k in range(floor.own_count[seat]):
-        order_id = floor.own_orders[seat, k]
-        if floor.orders[order_id].quantity > 0:
-            floor.own_orders[seat, kept] = order_id
-            kept += 1
-    floor.own_count[seat] = kept
+    own, kept = floor.own_orders[_u(seat)], _u(0)
+    for k in range(_u(floor.own_count[_u(seat)])):
+        order_id = own[k]
+        own[kept] = order_id
+        kept += _u(floor.orders[_u(order_id)].quantity > 0)
+    floor.own_count[_u(seat)] = kept
 
 
 @lean_kernel
@@ -274,21 +274,24 @@ def act(floor, ts, seat, action, unit, mid):  # type: ignore[no-untyped-def]
     Quantities become whole lots and prices whole ticks, both rounded away from trading; what is then still against
     a rule is refused.
     """
-    if floor.own_count[seat] > 0:
+    at = _u(seat)
+    if floor.own_count[at] > 0:
         tidy(floor, seat)
     if action[9] > 0.5:
-        for k in range(floor.own_count[seat]):
-            withdraw(floor, ts, floor.own_orders[seat, k], NONE)
-        floor.own_count[seat] = 0
+        for k in range(_u(floor.own_count[at])):
+            withdraw(floor, ts, floor.own_orders[at, k], NONE)
+        floor.own_count[at] = 0
     side = 1 if action[0] > 0 else -1
     quantity = in_lots(floor, seat, side, int(abs(action[0]) * unit + 1e-6))
     if quantity > 0:
         submit(floor, ts, MARKET, side, NONE, quantity, seat)
-        if floor.own_count[seat] > 0:
+        if floor.own_count[at] > 0:
             tidy(floor, seat)
+    if action[2] + action[4] + action[6] + action[8] == 0.0:  # no quotes, which is what most seats send
+        return
     for k in range(4):
-        side, offset = 1 if k % 2 == 0 else -1, action[1 + 2 * k]
-        quantity = in_lots(floor, seat, side, int(action[2 + 2 * k] * unit + 1e-6))
+        side, offset = 1 if k % 2 == 0 else -1, action[_u(1 + 2 * k)]
+        quantity = in_lots(floor, seat, side, int(action[_u(2 + 2 * k)] * unit + 1e-6))
         if quantity > 0:
             price = int(np.floor(mid - offset + 1e-6)) if side > 0 else int(np.ceil(mid + offset - 1e-6))
             if price > 0:
@@ -301,7 +304,7 @@ def in_lots(floor, seat, side, quantity):  # type: ignore[no-untyped-def]
     """Return a wish in whole lots; one beyond what is held is left as it is, for the rules to judge."""
     if quantity == 0 or (floor.rules[LEAST] == 1 and floor.rules[STEP] == 1):
         return quantity
-    return whole_lots(floor.rules, side, quantity, floor.inventory[seat] - floor.resting[seat, 1])
+    return whole_lots(floor.rules, side, quantity, floor.inventory[_u(seat)] - floor.resting[_u(seat), 1])
 
 
 @lean_kernel
@@ -311,6 +314,6 @@ def act_all(floor, ts, actions, turn, valid, known):  # type: ignore[no-untyped-
     `known[seat]` is the step volume and the mid (ticks) that the action refers to: those of its decision.
     """
     for k in range(len(turn)):
-        seat = turn[k]
+        seat = _u(turn[k])
         if valid[seat]:
-            act(floor, ts + k, seat, actions[seat], known[seat, 0], known[seat, 1])
+            act(floor, ts + k, turn[k], actions[seat], known[seat, 0], known[seat, 1])

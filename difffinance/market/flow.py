@@ -70,6 +70,7 @@ from difffinance.market.matching import LIMIT, MARKET
 from difffinance.market.seat_lessons import forget, hear_seats, lessons
 from difffinance.market.settlement import LAST_ASK, LAST_BID, MID, address_of_floor, floor_at, roomy
 
+_u = np.uint64  # an index without a sign needs no look at the end of its array
 _NONE = np.int64(0)  # no price, or the whole quantity
 _LONGEST = 1000  # child orders of a split order, at most
 _CELLS = 1024  # of the guide to distances
@@ -176,16 +177,16 @@ def draw_distance(flow, draw):  # type: ignore[no-untyped-def]
 
     The power costs as much as matching the order: `distance_edges` holds where the whole part changes.
     """
-    edges, k = flow.distance_edges, np.int64(flow.distance_guide[int(draw * (len(flow.distance_guide) - 1))])
+    edges, k = flow.distance_edges, _u(flow.distance_guide[_u(int(draw * (len(flow.distance_guide) - 1)))])
     while draw <= edges[k]:
-        k += 1
-    return k
+        k += _u(1)
+    return np.int64(k)
 
 
-@lean_kernel
+@inlined
 def market_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     """Send the next child of one of the split orders."""
-    p, parent = flow.p, flow.parents[int(rng.random() * len(flow.parents))]
+    p, parent = flow.p, flow.parents[_u(int(rng.random() * len(flow.parents)))]
     if parent[1] == 0:
         gap = value_gap(flow.clock, p, rng, floor.marks[MID])
         parent[0] = 1 if buys(gap / p[PULL], 1.0, 0.0, rng.random()) else -1
@@ -211,19 +212,19 @@ def shown(floor, side, best, levels):  # type: ignore[no-untyped-def]
     for _ in range(levels):
         if index < 0 or index >= width:
             break
-        quantity += floor.levels[row, index].quantity
+        quantity += floor.levels[row, _u(index)].quantity
         index = next_up(bits, index + 1, width) if side > 0 else next_down(bits, index - 1)
     return quantity
 
 
-@lean_kernel
+@inlined
 def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     """Place one limit order, more often a bid below the value and where bids are thin.
 
     A price beyond the daily limits is not sent.
     """
     p, top, marks = flow.p, floor.top, floor.marks
-    bids, asks = floor.resting[owner]
+    bids, asks = floor.resting[_u(owner), 0], floor.resting[_u(owner), 1]
     thin = p[REFILL] * (asks - bids) / max(bids + asks, 1)
     gap = value_gap(flow.clock, p, rng, marks[MID])
     side = 1 if buys(gap / p[PULL], p[LEAN], thin, rng.random()) else -1
@@ -238,24 +239,24 @@ def limit_order(floor, flow, rng, ts, owner):  # type: ignore[no-untyped-def]
     if price < max(top[LOW], 1) or price > top[HIGH] or not 0 <= price - top[BASE] < top[WIDTH]:
         return
     order_id = submit(floor, ts, LIMIT, side, price, quantity, owner)
-    if floor.orders[order_id].quantity > 0:
-        flow.live[flow.live_count[0]] = order_id
+    if floor.orders[_u(order_id)].quantity > 0:
+        flow.live[_u(flow.live_count[0])] = order_id
         flow.live_count[0] += 1
 
 
-@lean_kernel
+@inlined
 def cancellation(floor, flow, rng, ts):  # type: ignore[no-untyped-def]
     """Draw one order of the list: a dead one leaves it, a live one is cancelled, now and then in part."""
-    k = int(rng.random() * flow.live_count[0])
+    k = _u(int(rng.random() * flow.live_count[0]))
     order_id = flow.live[k]
-    left = floor.orders[order_id].quantity
+    left = floor.orders[_u(order_id)].quantity
     if left > 1 and rng.random() < flow.p[PARTIAL]:
         withdraw(floor, ts, order_id, (left + 1) // 2)
         return
     if left > 0:
         withdraw(floor, ts, order_id, _NONE)
     flow.live_count[0] -= 1
-    flow.live[k] = flow.live[flow.live_count[0]]
+    flow.live[k] = flow.live[_u(flow.live_count[0])]
 
 
 @sealed(RUN)

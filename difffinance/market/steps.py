@@ -7,9 +7,9 @@ and say so; Python makes room and calls again: `progress` remembers how far the 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.np.random.random_methods import random_interval
+from numba.np.random.generator_core import next_uint32
 
-from difffinance.market.compiled import lean_kernel
+from difffinance.market.compiled import leading_zeros, lean_kernel
 from difffinance.market.floor import act_all
 from difffinance.market.flow import LOG_VALUE, activity, run_until
 from difffinance.market.layout import BASE, FILLS, WIDTH
@@ -40,6 +40,8 @@ STEP, UNDER_WAY, ARRIVED, REACHED = range(4)
  PUBLIC_NOISE, PRIVATE_NOISE, REACH) = range(12)  # fmt: skip
 # Values of `shown`: the signal of a seat.
 NO_SIGNAL, PUBLIC_SIGNAL, PRIVATE_SIGNAL = range(3)
+_ONE, _ALL = np.uint64(1), np.uint64(2**64 - 1)
+_u = np.uint64  # an index without a sign needs no look at the end of its array
 _ESTIMATE_MEMORY = 0.95  # of the public estimate's error, per step
 
 
@@ -128,12 +130,19 @@ def covered(market):  # type: ignore[no-untyped-def]
 
 @lean_kernel
 def draw_turn(rng, turn):  # type: ignore[no-untyped-def]
-    """Fill `turn` with `rng.permutation(len(turn))`, which would make an array."""
+    """Fill `turn` with `rng.permutation(len(turn))`, which would make an array.
+
+    A draw above `last` is drawn again, as numpy does: it swaps that seat with itself, so that nothing branches on it.
+    """
     for k in range(len(turn)):
         turn[k] = k
-    for k in range(len(turn) - 1, 0, -1):
-        at = np.int64(random_interval(rng.bit_generator, k))
-        turn[k], turn[at] = turn[at], turn[k]
+    last = _u(max(len(turn) - 1, 0))
+    while last > 0:
+        at = _u(next_uint32(rng.bit_generator)) & (_ALL >> _u(leading_zeros(last)))
+        good = at <= last
+        at = at if good else last
+        turn[last], turn[at] = turn[at], turn[last]
+        last -= _u(good)
 
 
 @lean_kernel
@@ -143,7 +152,7 @@ def begin(market):  # type: ignore[no-untyped-def]
     mark(market.floor)
     turn, late = market.turn, market.late
     for seat in range(len(market.pools)):
-        row = market.delay[seat]
+        row = _u(market.delay[seat])
         if len(market.sent) > 1:
             copy_row(market.sent[row, seat], market.actions[seat])
             market.sent_valid[row, seat] = market.valid[seat]
@@ -151,10 +160,10 @@ def begin(market):  # type: ignore[no-untyped-def]
     draw_turn(market.rng_turn, turn)
     # By time of arrival, and in the drawn order among equals (insertion keeps it).
     for k in range(1, len(turn)):
-        seat, at = turn[k], k
-        while at > 0 and late[turn[at - 1]] > late[seat]:
-            turn[at] = turn[at - 1]
-            at -= 1
+        seat, at = turn[k], _u(k)
+        while at > 0 and late[_u(turn[at - _ONE])] > late[_u(seat)]:
+            turn[at] = turn[at - _ONE]
+            at -= _ONE
         turn[at] = seat
     market.progress[UNDER_WAY], market.progress[ARRIVED], market.progress[REACHED] = 1, 0, 0
 
@@ -181,10 +190,10 @@ def advance(market):  # type: ignore[no-untyped-def]
         begin(market)
     while progress[ARRIVED] < seats:
         first = progress[ARRIVED]
-        late = market.late[turn[first]]
+        late = market.late[_u(turn[first])]
         last, messages = first, 0
-        while last < seats and market.late[turn[last]] == late:
-            messages += 6 + floor.own_count[turn[last]]
+        while last < seats and market.late[_u(turn[_u(last)])] == late:
+            messages += 6 + floor.own_count[_u(turn[_u(last)])]
             last += 1
         if late > 0 and progress[REACHED] < last:
             if not run_until(floor, market.flow, market.rng_flow, now + late, seats):

@@ -42,6 +42,7 @@ _LEVELS = 5
 _NUMBERS = len(OPPONENT_INDEX) // len(KINDS)
 _COUNT, _BUYS, _SELLS, _FLOW, _ACTIVITY, _BIDS, _ASKS, _PASSIVE = range(8)
 _KINDS = len(KINDS)
+_STATE, _CONSTRAINTS = len(STATE_INDEX), len(CONSTRAINT_INDEX)
 _MID_BAND = 1 << 59
 
 _S_SIGNAL, _S_DECAY, _S_VOLATILITY, _S_VOLUME = (
@@ -110,6 +111,13 @@ def copy_row(row, source):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def copy_first(row, source, count):  # type: ignore[no-untyped-def]
+    """Write the first numbers of `source` into `row`; a count that the compiler knows needs no loop."""
+    for k in range(count):
+        row[k] = source[k]
+
+
+@inlined
 def fill_row(row, value):  # type: ignore[no-untyped-def]
     """Write `value` everywhere in `row`."""
     for k in range(len(row)):
@@ -152,8 +160,8 @@ def observe(floor, history, kinds, watching, signals, scale, tables):  # type: i
         money = floor.rates[seat, MONEY]
         tables.wealth[seat] = (floor.cash[seat] + floor.inventory[seat] * mid) * money - floor.fees[seat]
         if seat > 0:  # what is the same for all; the rest is written over
-            copy_row(tables.state[seat], tables.state[0])
-            copy_row(tables.constraints[seat], tables.constraints[0])
+            copy_first(tables.state[seat], tables.state[0], _STATE)
+            copy_first(tables.constraints[seat], tables.constraints[0], _CONSTRAINTS)
         in_lots = tables.wealth[seat] * per_mid / money
         observe_own(floor, seat, signals[seat], in_lots, shared, tables)
         observe_constraints(floor, seat, in_lots, per_unit, tables.constraints[seat])

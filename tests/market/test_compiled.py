@@ -1,6 +1,10 @@
 import os
 import time
 
+import numpy as np
+import pytest
+from numba.core.errors import TypingError
+
 from difffinance.market import compiled
 
 
@@ -55,3 +59,20 @@ def test_a_sealed_kernel_stays_one_in_copies():
 
     for kernel in SEALED.values():
         assert copy.deepcopy(kernel) is kernel
+
+
+def test_a_policy_may_make_arrays_and_one_with_an_error_says_so():
+    @compiled.policy_kernel
+    def halves(state, opponents, constraints, parameters, memory, rng, action):
+        parts = np.zeros(len(state))
+        parts[:] = state / 2.0
+        action[0] = parts.sum()
+
+    action = np.zeros(10)
+    halves(*[np.ones(4)] * 5, np.random.default_rng(1), action)
+    assert action[0] == 2.0
+    with pytest.raises(TypingError, match="nowhere"):
+
+        @compiled.policy_kernel
+        def lost(state, opponents, constraints, parameters, memory, rng, action):
+            action[0] = nowhere  # noqa: F821

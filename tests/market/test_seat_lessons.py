@@ -1,4 +1,5 @@
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -9,10 +10,19 @@ from difffinance.market import seat_lessons
 from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_state import ANSWERED, FADES, FADING, LOG_VALUE, VALUE_SD
 from difffinance.market.flow_state import UNIT as PLACE
-from difffinance.market.matching import LIMIT, MARKET
+from difffinance.market.matching import CANCEL, LIMIT, MARKET
 from difffinance.market.rules import session_rules
-from difffinance.market.seat_lessons import NOTICED, RATES, fading_weights, forget, learn_from_seat, lessons
-from difffinance.market.settlement import EVENTS
+from difffinance.market.seat_lessons import (
+    NOTICED,
+    RATES,
+    fading_weights,
+    forget,
+    hear_seats,
+    learn_from_seat,
+    lessons,
+    near_expm1,
+)
+from difffinance.market.settlement import EVENT, EVENTS
 from difffinance.market.venue import Venue
 
 UNIT, WORTH, FADE, KEPT = 120.0, 1e-4, 0.5, 0.03
@@ -164,6 +174,42 @@ def test_seats_teach_by_what_they_take_and_once():
     for _ in range(2):
         venue.run_flow(rng, 301.0)  # heard once; no market order has come since
     assert clock[LOG_VALUE] - known == pytest.approx(expected[LOG_VALUE], rel=1e-9)
+
+
+class Log(NamedTuple):
+    """What `hear_seats` reads of a floor."""
+
+    events: Any
+    counts: Any
+
+
+@pytest.mark.parametrize(("rows", "heard"), [(0, -np.inf), (1, -np.inf), (64, -np.inf), (150, -np.inf), (150, 70.0)])
+def test_whatever_seats_took_since_the_background_last_answered_is_heard_in_order(p, rows, heard):
+    """Against a plain loop over the rows; `heard`: when the last one that is known already came."""
+    rng, background = np.random.default_rng(rows), 5
+    events = np.zeros(300, EVENT)
+    events["ts"] = np.arange(300)
+    events["kind"] = rng.choice([LIMIT, CANCEL, MARKET], 300)
+    events["side"] = rng.choice([-1, 0, 1], 300)
+    events["done"] = rng.choice([0, 40, 700], 300)
+    last = 100 + rows
+    events["owner"][:last] = rng.integers(0, background, last)
+    events["owner"][99] = background
+    told = [e for e in events[100:last] if e["ts"] > heard]
+    clock, expected = np.zeros((2, FADING + FADES))
+    clock[ANSWERED] = heard
+    for event in told:
+        if event["kind"] != CANCEL and event["side"] != 0 and event["done"] > 0:
+            learn_from_seat(expected, p, float(event["side"]), float(event["done"]))
+    assert hear_seats(Log(events, np.array([last])), clock, p, background) == max([heard, *(e["ts"] for e in told)])
+    clock[ANSWERED] = 0.0
+    assert np.array_equal(clock, expected) and (rows < 64 or expected[LOG_VALUE] != 0.0)
+
+
+def test_near_expm1_is_that_of_the_library():
+    x = -np.concatenate([np.geomspace(1e-12, 0.01, 400), np.linspace(0.01, 800.0, 50)])
+    assert np.array([near_expm1(one) for one in x]) == pytest.approx(np.expm1(x), rel=3e-13, abs=0.0)
+    assert near_expm1(0.0) == 0.0
 
 
 def test_fading_beyond_its_range_is_refused():
