@@ -114,7 +114,7 @@ class LawSession:
         lots = self._orders()
         noise = self.parameters.noise * self.parameters.volume * self.rng_noise.standard_normal()
         price = self._within_the_band(lots, noise)
-        paid = price + np.sign(lots) * float(np.asarray(self.law.half_spread)[0])
+        paid = price + np.sign(lots) * self.half_spread
         value = lots * lot * paid
         accounts.settle(lots, value, np.where(lots > 0, self.rules.buy_fee, self.rules.sell_fee) * np.abs(value))
         self._volume, self.trades = float(np.abs(lots).sum() * lot + abs(noise)), int(np.count_nonzero(lots))
@@ -153,7 +153,7 @@ class LawSession:
 
     def _within_the_band(self, lots: Array, noise: float) -> float:
         """Return the step's price; a side that would pay or get one beyond the daily limit is refused as a whole."""
-        (lower, upper), half = self.band, float(np.asarray(self.law.half_spread)[0])
+        (lower, upper), half = self.band, self.half_spread
         for side in (1, -1, 1):  # taking one side out may bring the other beyond its limit
             price = float(self.market.price([lots.sum() * self.config.lot_size + noise])[0])
             beyond = (
@@ -174,6 +174,11 @@ class LawSession:
         return self.rules.lower_ticks * self.config.tick_size, self.rules.upper_ticks * self.config.tick_size
 
     @property
+    def half_spread(self) -> float:
+        """What an order pays beside the price of its step, quote currency."""
+        return float(np.asarray(self.law.half_spread)[0])
+
+    @property
     def mid(self) -> float:
         """The mid, held inside the daily limits."""
         lower, upper = self.band
@@ -188,7 +193,7 @@ class LawSession:
 
     def public(self) -> Public:
         """Return what everybody sees now; the depth is empty, for there is no book."""
-        half = float(np.asarray(self.law.half_spread)[0])
+        half = self.half_spread
         return Public(self.mid, self.mid - half, self.mid + half, self.tables.depth.copy(), self._volume, False)
 
     @property

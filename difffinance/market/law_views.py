@@ -66,7 +66,7 @@ def observe(session: Any) -> None:
     up, down = (min((upper - mid) / mid / sigma, NO_LIMIT), min((mid - lower) / mid / sigma, NO_LIMIT))
     if session.rules.upper_ticks is None:
         up = down = NO_LIMIT
-    half, rules = float(np.asarray(session.law.half_spread)[0]), session.rules
+    half, rules = session.half_spread, session.rules
     impact = law.volatility * session.config.start_price / mid / sigma  # of the law's sigma in the view's
     wealth = tables.wealth
     row = {
@@ -91,7 +91,7 @@ def observe(session: Any) -> None:
 
 def _constraints(session: Any, sigma: float, up: float, down: float) -> None:
     rules, accounts, unit, mid = session.rules, session.accounts, session.step_volume, session.mid
-    held, lot = accounts.lots, session.config.lot_size
+    held, lot, half, (lower, upper) = accounts.lots, session.config.lot_size, session.half_spread, session.band
     reach = np.maximum(rules.max_leverage * session.tables.wealth / (mid * lot), 0.0)
     free = held - accounts.bought_today if rules.t_plus_one else held - rules.min_position
     row = {
@@ -104,7 +104,8 @@ def _constraints(session: Any, sigma: float, up: float, down: float) -> None:
         "tick": session.config.tick_size / mid / sigma, "t_plus_one": float(rules.t_plus_one),
         "short_allowed": float(rules.min_position < 0), "buy_fee_bps": rules.buy_fee * 1e4,
         "sell_fee_bps": rules.sell_fee * 1e4, "max_leverage": rules.max_leverage,
-        "price_limit": float(rules.upper_ticks is not None), "can_buy": float(up > 0), "can_sell": float(down > 0),
+        "price_limit": float(rules.upper_ticks is not None),
+        "can_buy": float(mid < upper and mid + half <= upper), "can_sell": float(mid > lower and mid - half >= lower),
     }  # fmt: skip
     for name, value in row.items():
         session.tables.constraints[:, CONSTRAINT_INDEX[name]] = value
