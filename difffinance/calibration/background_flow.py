@@ -30,7 +30,7 @@ from difffinance.calibration.requotes import fit_requotes
 from difffinance.calibration.value_learning import learn_value, worth_of
 from difffinance.calibration.visible_day import ADD, BLOCK_SECONDS, LEAVE, TAKE, VisibleDay, visible_day
 from difffinance.errors import RefusedFit
-from difffinance.market.fitted_flow import PARTIAL
+from difffinance.market.bursts import PARTIAL
 from difffinance.market.flow_fits import SIZE_EDGES, SIZE_TABLES, FlowFit
 from difffinance.market.flow_state import GAPS, SPREADS
 from difffinance.records import Array, BookDay, Instrument

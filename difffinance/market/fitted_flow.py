@@ -11,7 +11,8 @@
 - Each order has a life, drawn from a heavy-tailed distribution by its place and size. Besides, the process cancels
   orders near the touch, by place, size and age: waves take young orders.
 - Market orders take the best queue, less or more with chances that depend on its size. One that leaves some of it has
-  other children than one that takes it all: others come for the rest.
+  other children than one that takes it all: others come for the rest. A wall, a queue larger than every order of the
+  fitted day, is not taken at once, and market orders on it set off no others: it would never be gone, nor they.
 - What seats do excites limit orders and cancellations, not market orders: signs follow signs because orders are split.
 - The fit describes all orders of a day, and seats are a part of it. Seats that quote anew tell the market nothing: of
   their new orders and cancellations of a side, only those that more than replace each other excite the flow. Their
@@ -26,7 +27,7 @@
 
 import numpy as np
 
-from difffinance.market import reasons
+from difffinance.market.bursts import ADD, EXPIRE, LEAVE, MOST_CHILDREN, PARTIAL, SPONTANEOUS, TAKE, answer_seats, spawn
 from difffinance.market.compiled import inlined, kernel
 from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_state import (
@@ -41,28 +42,23 @@ from difffinance.market.flow_state import (
     PULL,
     REACH,
     SIGNS,
+    SIZES,
     TAKE_PACE,
     TAKES_AHEAD,
     VALUE_SD,
     activity,
     between,
-    bisect,
     bucket,
     drop_first,
     pick,
     push,
 )
 from difffinance.market.layout import ASK, BASE, BID, FILLS, HIGH, LOW, PHASE, WIDTH, next_down, next_up
-from difffinance.market.matching import CANCEL, CONTINUOUS, LIMIT, MARKET
+from difffinance.market.matching import CONTINUOUS, LIMIT, MARKET
 from difffinance.market.seat_lessons import forget, hear_seats
-from difffinance.market.settlement import EVENTS, LAST_ASK, LAST_BID, MID, roomy
+from difffinance.market.settlement import LAST_ASK, LAST_BID, MID, roomy
 
-# Kinds of items on the agenda; the first three are also the kinds of events.
-ADD, LEAVE, TAKE, EXPIRE, SPONTANEOUS = range(5)
-PARTIAL = 3  # as a parent: a market order that leaves some of the queue that it meets
-_NONE = np.int64(0)
-_MOST_CHILDREN = 64  # of one event
-AHEAD = 8.0  # market orders of seats that may excite beyond the day's pace, fewer and fewer from half of it on
+_NONE = np.int64(0)  # no price, or the whole quantity
 
 
 @kernel
@@ -110,7 +106,7 @@ def enough_room(floor, flow):  # type: ignore[no-untyped-def]
     return (
         roomy(floor, 2)
         and flow.live_count[0] + 1 < min(len(flow.live), len(flow.born))
-        and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda)
+        and flow.due[0] + 2 * MOST_CHILDREN < len(flow.agenda)
         and max(mid - reach, 1) >= top[BASE]
         and mid + reach < top[BASE] + top[WIDTH]
     )
@@ -187,77 +183,6 @@ def ease(floor, tables, kind, side):  # type: ignore[no-untyped-def]
     else:
         gap = next_up(floor.bits[ASK], top[ASK] + 1, top[WIDTH]) - top[ASK]
     return tables.take_factor[bucket(tables.take_edges, spread), bucket(tables.gap_edges, np.float64(gap))]
-
-
-@kernel
-def spawn(agenda, due, table, now, rng, source, side, order, price, size, reacting):  # type: ignore[no-untyped-def]
-    """Put the children of an event on the agenda; a reaction to a seat has no market orders among them."""
-    tables = table[0]
-    children, delays = tables.children[source], len(tables.decay) + 1
-    # A Poisson number by inversion.
-    left, chance, count = rng.random(), np.exp(-tables.mean[source]), 0
-    while left > chance and count < _MOST_CHILDREN:
-        left -= chance
-        count += 1
-        chance *= tables.mean[source] / count
-    for _ in range(count):
-        k = bisect(children, rng.random())
-        delay = k % delays
-        same = (k // delays) % 2 == 0
-        target = k // (2 * delays)
-        wait = 0.0 if delay == 0 else rng.exponential() / tables.decay[delay - 1]
-        if target != TAKE or not reacting:
-            near = 1 if same and source == LEAVE else (2 if same and source == ADD else 0)
-            push(agenda, due, now + wait, target, side if same else -side, near, order, price, size)
-
-
-@inlined
-def excites(ahead, rng):  # type: ignore[no-untyped-def]
-    """Return whether a market order of a seat excites the flow when `ahead` did beyond the pace of the fitted day."""
-    return ahead < 0.5 * AHEAD or rng.random() < 2.0 - 2.0 * ahead / AHEAD
-
-
-@inlined
-def seat_message(event):  # type: ignore[no-untyped-def]
-    """Return kind (SPONTANEOUS: none), book side and size of what a seat's message does to the book."""
-    if event.side == 0:  # a call auction
-        return SPONTANEOUS, np.int64(0), np.int64(0)
-    if event.kind == CANCEL:
-        return LEAVE if event.done > 0 else SPONTANEOUS, np.int64(event.side), event.done
-    if event.done > 0:
-        return TAKE, np.int64(-event.side), event.done
-    rests = event.kind == LIMIT and event.code == reasons.OK
-    return ADD if rests else SPONTANEOUS, np.int64(event.side), event.quantity
-
-
-@kernel
-def answer_seats(floor, flow, rng, owner):  # type: ignore[no-untyped-def]
-    """Let the orders that seats have sent since the last background message excite the flow."""
-    clock, last = flow.clock, floor.counts[EVENTS]
-    first, counts = last, np.zeros((2, 2), np.int64)  # new orders, cancellations; bids, offers
-    while first > 0 and floor.events[first - 1].owner != owner and floor.events[first - 1].ts > clock[ANSWERED]:
-        first -= 1
-        kind, side, _ = seat_message(floor.events[first])
-        if kind <= LEAVE:
-            counts[kind, 0 if side > 0 else 1] += 1
-    again = np.minimum(counts[ADD], counts[LEAVE])
-    silent = np.stack((again, again))
-    for k in range(last - 1, first - 1, -1):
-        event = floor.events[k]
-        kind, side, size = seat_message(event)
-        row = 0 if side > 0 else 1
-        if kind <= LEAVE and silent[kind, row] > 0:
-            silent[kind, row] -= 1
-            continue
-        if kind == TAKE:
-            if not excites(clock[TAKES_AHEAD], rng):
-                continue
-            clock[TAKES_AHEAD] += 1.0
-            met = floor.fills[event.first_fill].price - floor.top[BASE]
-            kind = PARTIAL if floor.levels[row, met].quantity > 0 else TAKE
-        if kind != SPONTANEOUS and flow.due[0] + 2 * _MOST_CHILDREN < len(flow.agenda):
-            spawn(flow.agenda, flow.due, flow.tables, clock[NOW], rng, kind, side, event.order_id, event.price, size,
-                  True)  # fmt: skip
 
 
 @inlined
@@ -373,8 +298,19 @@ def leave(floor, flow, rng, ts, side):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def is_wall(tables, queue):  # type: ignore[no-untyped-def]
+    """Return whether a queue is larger than every order of the fitted day."""
+    largest = tables.take_size[SIZES - 1]
+    for where in range(len(tables.size)):
+        largest = max(largest, tables.size[where, SIZES - 1])
+    return queue > largest
+
+
+@inlined
 def take_quantity(tables, rng, queue):  # type: ignore[no-untyped-def]
-    """Draw the size of a market order that meets that queue."""
+    """Draw the size of a market order that meets that queue; no single one takes a wall."""
+    if is_wall(tables, queue):
+        return np.int64(pick(tables.take_size, rng))
     state, draw = bucket(tables.queue_edges, queue), rng.random()
     if draw < tables.take[state, 0]:
         return queue
@@ -396,5 +332,5 @@ def take(floor, flow, rng, ts, owner, side):  # type: ignore[no-untyped-def]
     if floor.top[FILLS] > fills:  # not where a halt or a band kept it from trading
         learn(flow, -side, pulled)
         forget(flow.clock)
-    kind, price = TAKE if quantity >= queue else PARTIAL, best + floor.top[BASE]
-    spawn(flow.agenda, flow.due, flow.tables, flow.clock[NOW], rng, kind, side, order, price, quantity, False)
+    kind, price, wall = TAKE if quantity >= queue else PARTIAL, best + floor.top[BASE], is_wall(flow.tables[0], queue)
+    spawn(flow.agenda, flow.due, flow.tables, flow.clock[NOW], rng, kind, side, order, price, quantity, wall)

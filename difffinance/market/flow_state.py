@@ -13,7 +13,7 @@ from difffinance.market.handles import addressed, handle_type
 # activity and until when it holds; seconds for which the value's move is not drawn yet; then the means of past signs of
 # market orders, each with its own memory, from which the next sign is predicted. Of seats (`seat_lessons`): their share
 # of recent market orders, what an order of theirs is worth less for it, how many excited the flow beyond the pace of
-# the fitted day (`fitted_flow`), and the parts of the log value that were learned from them and fade.
+# the fitted day (`bursts`), and the parts of the log value that were learned from them and fade.
 (NOW, LOG_VALUE, ANSWERED, KNOWN_MID, LOG_MID, KNOWN_SPREAD, INSIDE_CHANCE, LEVEL, LEVEL_UNTIL, UNSEEN,
  SIGNS) = range(11)  # fmt: skip
 MEMORIES, FADES = 3, 6

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from difffinance.market import supervision as s
-from difffinance.market.fitted_flow import EXPIRE, SPONTANEOUS
+from difffinance.market.bursts import EXPIRE, SPONTANEOUS
 from difffinance.market.flow_state import (
     ANSWERED,
     DISCOUNT,
@@ -227,5 +227,10 @@ def _of_session(venue: Venue, saved: dict[str, Array], seconds: float) -> Checks
     for place, most in ((s.FIRED, s.LEVELS), (s.PAUSED_AT, s.LISTING_LEVELS)):
         yield "the breaker's level", 0 <= session[place] <= rules[most]
     yield "the place in the index", 0 <= session[s.INDEX_AT] <= max(rules[s.INDEX_ROWS] - 1, 0)
-    counts = np.append(session[s.SCALARS + 1 :: 3], session[[s.ROLL_COUNT, s.NOW_COUNT]])
-    yield "the trades of five minutes", inside(counts, 0, _FAR) and session[s.MEAN_COUNT] >= 1
+    counts = np.append(session[s.SCALARS + 1 :: 3], session[[s.ROLL_COUNT, s.NOW_COUNT, s.MEAN_COUNT]])
+    sums = np.append(session[s.SCALARS :: 3], session[[s.ROLL_SUM, s.NOW_SUM, s.MEAN_SUM]])
+    yield "the trades of five minutes", inside(counts, 0, _FAR // end) and session[s.MEAN_COUNT] >= 1
+    yield (
+        "the trades of five minutes",
+        inside(sums, counts, end * counts) and inside(session[s.SCALARS + 2 :: 3], 0, end),
+    )

@@ -118,7 +118,7 @@ class FittedTwin:
             bucket(self.t["take_edges"], self.ask - self.bid), bucket(self.t["gap_edges"], gap)
         ]
 
-    def spawn(self, kind, side, order, price, size):
+    def spawn(self, kind, side, order, price, size, quiet=False):
         mean, left = self.t["mean"][kind], self.rng.random()
         chance, count = math.exp(-mean), 0
         while left > chance and count < 64:
@@ -131,6 +131,8 @@ class FittedTwin:
             target, relative, delay = k // 14, k // 7 % 2, k % 7
             wait = self.rng.exponential() / self.t["decay"][delay - 1] if delay else 0.0
             near = {LEAVE: 1, ADD: 2, TAKE: 0, PARTIAL: 0}[kind] if relative == 0 else 0
+            if target == TAKE and quiet:
+                continue
             self.agenda.push(self.now + wait, target, -side if relative else side, near, order, price, size)
 
     def between(self, quantiles):
@@ -226,9 +228,14 @@ class FittedTwin:
         )
         self.value += self.t["worth"][0] * (sign - min(max(expected, -1.0), 1.0))
         self.means = [m + (1.0 - d) * (sign - m) for m, d in zip(self.means, self.t["sign_decay"], strict=True)]
-        self.spawn(TAKE if quantity >= queue else PARTIAL, side, order, price, quantity)
+        self.spawn(TAKE if quantity >= queue else PARTIAL, side, order, price, quantity, self.is_wall(queue))
+
+    def is_wall(self, queue):
+        return queue > max(max(self.t["take_size"]), *(max(sizes) for sizes in self.t["size"]))
 
     def take_quantity(self, queue):
+        if self.is_wall(queue):
+            return self.pick(self.t["take_size"])
         chances, draw = self.t["take"][bucket(self.t["queue_edges"], queue)], self.rng.random()
         if draw < chances[0]:
             return queue

@@ -10,8 +10,8 @@ from difffinance.agents.factory import AgentFactory
 from difffinance.config import MarketConfig
 from difffinance.errors import InputError
 from difffinance.market import steps
+from difffinance.market.bursts import AHEAD, PARTIAL, TAKE, answer_seats
 from difffinance.market.environment import MarketEnvironment
-from difffinance.market.fitted_flow import AHEAD, PARTIAL, TAKE, answer_seats
 from difffinance.market.floor import submit, withdraw
 from difffinance.market.flow_fits import flow_fit_from_json, flow_fit_to_json, load_flow_fit
 from difffinance.market.flow_state import ANSWERED, LOG_VALUE, NOW, TAKES_AHEAD, VALUE_SD
@@ -270,17 +270,40 @@ def test_a_wave_picks_each_order_with_its_share_of_the_chances():
     assert np.array([picked[k] for k in range(3)]) == pytest.approx(expected, abs=4.5 * expected.max() ** 0.5)
 
 
+@pytest.mark.parametrize("walls", [0, 10_000_000])
 @pytest.mark.parametrize("model, plain", [("fitted", FittedTwin), ("queue_reactive", QueueReactiveTwin)])
-def test_the_kernel_does_what_its_plain_twin_does(model, plain):
+def test_the_kernel_does_what_its_plain_twin_does(model, plain, walls):
     venue, rng = market(model), np.random.default_rng(11)
-    venue.run_flow(rng, 240.0)
     twin = plain(venue.flow.tables[0], venue.flow.p, 57_200.0, np.random.default_rng(11))
+    for side in (1, -1) if walls else ():
+        submit(venue.floor_handle, 0, LIMIT, side, 57_200 - 2 * side, walls, 0)
+        twin.send(LIMIT, side, 57_200 - 2 * side, walls)
+    venue.run_flow(rng, 240.0)
     twin.run(240.0)
     events = venue.floor.events[: venue.floor.counts[EVENTS]]
     found = [events[name].tolist() for name in ("ts", "kind", "side", "order_id", "price", "quantity", "done")]
     assert list(zip(*found, strict=True)) == twin.events
     assert len(events) > 500 and {LIMIT, CANCEL, MARKET} == set(found[1])
     assert venue.flow.clock[LOG_VALUE] == pytest.approx(twin.value, abs=1e-12)
+
+
+@pytest.mark.parametrize("model", ["fitted", "queue_reactive"])
+@pytest.mark.parametrize("side", [1, -1])
+def test_no_single_order_takes_a_wall_and_bursts_on_it_end(model, side):
+    """A queue larger than every order of the fitted day: a limit price that all want, or somebody who leans."""
+    usual, venue, rng = messages(model, seed=4)[0], market(model, seats=1), np.random.default_rng(4)
+    venue.run_flow(rng, 900.0)
+    venue.clear_step()
+    venue.make_room(1)
+    best = int(venue.floor.marks[LAST_BID if side > 0 else LAST_ASK])
+    wall = submit(venue.floor_handle, int(900e9), LIMIT, side, best, 1_000_000, 0)
+    venue.run_flow(rng, 2700.0)
+    events, tables = venue.floor.events[: venue.floor.counts[EVENTS]], venue.flow.tables[0]
+    largest = max(tables["take_size"].max(), tables["size"].max())
+    taken = events[(events["kind"] == MARKET) & (events["side"] == -side)]["quantity"]
+    assert len(taken) > 50 and taken.max() <= 2 * largest
+    assert 800_000 < venue.floor.orders[wall]["quantity"] < 1_000_000
+    assert 0.5 * len(usual) < len(events) < 2.0 * len(usual)
 
 
 def test_bursts_end_where_no_spread_holds_them():
