@@ -224,6 +224,8 @@ def _of_session(venue: Venue, saved: dict[str, Array], seconds: float) -> Checks
     yield "the second of the day", session[s.SECOND] == (now // s.SECOND_NS if s.seconds_count.py_func(rules) else 0)
     yield "the last trade", 1 <= session[s.LAST] <= end
     yield "the special quote", 0 <= session[s.QUOTE] <= end and abs(session[s.QUOTE_SIDE]) <= 1
+    widest = 4 * end if rules[s.BAND] != s.NO_BAND else 0
+    yield "the moving band", 0 <= session[s.BAND_LOW] <= session[s.BAND_HIGH] <= widest
     for place, most in ((s.FIRED, s.LEVELS), (s.PAUSED_AT, s.LISTING_LEVELS)):
         yield "the breaker's level", 0 <= session[place] <= rules[most]
     yield "the place in the index", 0 <= session[s.INDEX_AT] <= max(rules[s.INDEX_ROWS] - 1, 0)

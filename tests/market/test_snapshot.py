@@ -156,6 +156,7 @@ def saved():
         (_set("floor.session", 3, -(1 << 60)), "second of the day"),
         (_set("floor.session", 4, 1 << 60), "last trade"),
         (_set("floor.session", 11, -1), "breaker's level"),
+        (_set("floor.session", 6, -1), "moving band"),
         (_set("floor.session", 7, 1 << 50), "trades of five minutes"),
         (_set("floor.session", 33, 1 << 40), "trades of five minutes"),
         (_set("flow.clock", 0, -1e9), "background's time"),
