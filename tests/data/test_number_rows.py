@@ -122,3 +122,16 @@ def test_line_without_end_is_refused_before_it_fills_the_memory():
     rows = NumberRows(zeros(), parse_book_rows, refuse, width=4, file="book")
     with pytest.raises(DataError, match="row 1"):
         rows.take(1)
+
+
+@pytest.mark.parametrize("sign", ["", "+", "-"])
+def test_numbers_of_every_length_are_read_wherever_the_text_ends(sign):
+    ids = [int("9123456780123456789"[:length]) for length in range(1, 19)] + [0, 10, 100_000_000]
+    for count in range(1, len(ids) + 1):
+        text = "".join(f"34200.5,1,{sign}{number},7,5853300,1\n" for number in ids[:count]).encode()
+        found = message_rows(text).take(100)
+        assert found[:, 2].tolist() == [(-1 if sign == "-" else 1) * number for number in ids[:count]]
+        assert (found[:, [3, 4]] == [7, 5_853_300]).all()
+    for wrong in (f"{sign}9123456780123456789", f"{sign}12:4", f"{sign}123456789/", f"{sign}", f"{sign}1 2"):
+        with pytest.raises(DataError):
+            message_rows(f"34200.5,1,{wrong},7,5853300,1\n".encode()).take(1)
